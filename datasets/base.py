@@ -1,0 +1,180 @@
+"""A data set: named arrays, checked once, with a digest of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import DataError, UsageError, unknown
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test examples with labels 0 ... c - 1.
+
+    ``x_train`` (n, ...) and ``x_test`` (e, ...): uint8 images or finite floats, one shape for an
+    example. ``y_train`` (n,) and ``y_test`` (e,): int64 in 0 ... c - 1. ``label_names``: c names.
+    """
+
+    name: str
+    x_train: NDArray[Any]
+    y_train: NDArray[np.int64]
+    x_test: NDArray[Any]
+    y_test: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    digest: str = field(init=False)
+    """SHA-256 of the arrays' types, shapes and bytes and of the label names, not of ``name``."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", self._digest())
+
+    @property
+    def n_train(self) -> int:
+        """n, the number of training examples."""
+        return int(self.y_train.size)
+
+    @property
+    def n_test(self) -> int:
+        """e, the number of test examples."""
+        return int(self.y_test.size)
+
+    @property
+    def n_labels(self) -> int:
+        """c, the number of labels."""
+        return len(self.label_names)
+
+    def _digest(self) -> str:
+        sha = hashlib.sha256()
+        for part in (self.x_train, self.y_train, self.x_test, self.y_test):
+            sha.update(f"{part.dtype.str}{part.shape}".encode())
+            sha.update(np.ascontiguousarray(part).data)
+        sha.update("\0".join(self.label_names).encode())
+        return sha.hexdigest()
+
+
+class DatasetSource(Protocol):
+    """A plugin's data set: what ``--dataset NAME`` or ``--dataset NAME:ARGUMENT`` finds."""
+
+    name: str
+    """How it is selected; no colon in it."""
+    summary: str
+    """One line for ``harness list``."""
+    takes_argument: bool
+    """Whether the name is followed by a colon and an argument, such as a path."""
+
+    def load(self, argument: str | None, data_root: Path | None) -> Dataset:
+        """The data set. Raises DataError with one clear line when it cannot be had."""
+        ...
+
+
+def load(spec: str, sources: Mapping[str, DatasetSource], data_root: Path | None) -> Dataset:
+    """The data set that ``NAME`` or ``NAME:ARGUMENT`` selects among ``sources``, by their names.
+
+    ``data_root`` is where downloaded data sets are kept; a source has its own default without it.
+    Raises UsageError for a name that does not exist, with the nearest ones, and where an argument
+    is missing or not taken; DataError where the data set cannot be had.
+    """
+    name, colon, argument = spec.partition(":")
+    if name not in sources:
+        raise unknown("dataset", name, sources)
+    source = sources[name]
+    if source.takes_argument and not argument:
+        raise UsageError(f"dataset {spec!r} lacks its argument; allowed: {name}:ARGUMENT")
+    if colon and not source.takes_argument:
+        raise UsageError(f"dataset {spec!r}: {name} takes no argument; allowed: {name}")
+    return source.load(argument or None, data_root)
+
+
+def checked(
+    name: str,
+    x_train: NDArray[Any],
+    y_train: NDArray[Any],
+    x_test: NDArray[Any],
+    y_test: NDArray[Any],
+) -> Dataset:
+    """A :class:`Dataset` of raw arrays, or a DataError that names the array and what is wrong.
+
+    ``x_train`` (n, ...) and ``x_test`` (e, ...) hold examples of one shape and one type: uint8
+    stays, other real numbers and booleans become float32. ``y_train`` (n,) and ``y_test`` (e,) are
+    whole numbers; those that occur in training become 0 ... c - 1 in increasing order.
+    """
+    x = {"x_train": x_train, "x_test": x_test}
+    y = {"y_train": y_train, "y_test": y_test}
+    _check_shapes(name, x, y)
+    x = {key: _checked_features(name, key, array) for key, array in x.items()}
+    y = {key: _checked_labels(name, key, array) for key, array in y.items()}
+    if x["x_train"].dtype != x["x_test"].dtype:
+        raise DataError(
+            f"{name}: x_train is {x_train.dtype} and x_test is {x_test.dtype}; wanted one type"
+        )
+    labels = np.unique(y["y_train"])
+    if labels.size < 2:
+        raise DataError(f"{name}: y_train holds one class only ({labels[0]}); wanted two or more")
+    strangers = np.setdiff1d(y["y_test"], labels)
+    if strangers.size:
+        raise DataError(f"{name}: y_test holds {strangers[0]}, a label that y_train does not have")
+    return Dataset(
+        name,
+        x["x_train"],
+        np.searchsorted(labels, y["y_train"]).astype(np.int64),
+        x["x_test"],
+        np.searchsorted(labels, y["y_test"]).astype(np.int64),
+        tuple(str(label) for label in labels),
+    )
+
+
+def _check_shapes(name: str, x: Mapping[str, NDArray[Any]], y: Mapping[str, NDArray[Any]]) -> None:
+    for key, array in x.items():
+        if array.ndim < 2 or array.size == 0:
+            raise DataError(
+                f"{name}: {key} has shape {array.shape}; wanted (examples, ...), not empty"
+            )
+    for key, array in y.items():
+        if array.ndim != 1 or array.size == 0:
+            raise DataError(f"{name}: {key} has shape {array.shape}; wanted (examples,), not empty")
+    for part in ("train", "test"):
+        n_x, n_y = len(x[f"x_{part}"]), len(y[f"y_{part}"])
+        if n_x != n_y:
+            raise DataError(f"{name}: x_{part} has {n_x} examples and y_{part} has {n_y} labels")
+    shapes = {key: array.shape[1:] for key, array in x.items()}
+    if shapes["x_train"] != shapes["x_test"]:
+        raise DataError(
+            f"{name}: an example has shape {shapes['x_train']} in x_train and "
+            f"{shapes['x_test']} in x_test"
+        )
+
+
+def _checked_features(name: str, key: str, x: NDArray[Any]) -> NDArray[Any]:
+    if x.dtype == np.uint8:
+        return np.ascontiguousarray(x)
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"{name}: {key} holds {x.dtype}; wanted uint8 or real numbers")
+    with np.errstate(over="ignore"):  # what float32 has no room for is found as an infinity below
+        values = np.ascontiguousarray(x, dtype=np.float32)
+    bad = np.argwhere(~np.isfinite(values))
+    if bad.size:
+        where = tuple(int(i) for i in bad[0])
+        raise DataError(
+            f"{name}: {key} holds {x[where]} in example {where[0]}; "
+            f"wanted finite numbers up to {np.finfo(np.float32).max:.2g}"
+        )
+    return values
+
+
+def _checked_labels(name: str, key: str, y: NDArray[Any]) -> NDArray[np.int64]:
+    if y.dtype.kind not in "biuf":
+        raise DataError(f"{name}: {key} holds {y.dtype}; wanted whole numbers")
+    # Doubles hold every whole number up to 2^53, and no label needs to be larger than that.
+    wrong = ~((np.abs(y.astype(np.float64)) <= 2**53) & (y == np.floor(y)))
+    if wrong.any():
+        where = int(np.argmax(wrong))
+        raise DataError(
+            f"{name}: {key} holds {y[where]} in example {where}; wanted whole numbers up to 2^53"
+        )
+    return y.astype(np.int64)

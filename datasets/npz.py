@@ -1,0 +1,99 @@
+"""``npz:PATH``: a user's own arrays, from a .npz file, never unpickled."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.datasets.base import Dataset, checked
+from harness.errors import DataError, UsageError
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+SUFFIX = ".npy"
+
+UNREADABLE = (
+    zipfile.BadZipFile,  # truncated, or a checksum that does not fit: changed after it was written
+    zlib.error,
+    EOFError,
+    NotImplementedError,  # a compression that Python does not know
+    RuntimeError,  # encrypted
+    OSError,
+    ValueError,  # a broken .npy header
+    struct.error,
+    tokenize.TokenError,
+    MemoryError,  # a header that promises more values than there is room for
+    OverflowError,  # or than NumPy can count
+)
+"""What broken bytes can raise on their way through zipfile and NumPy's reader."""
+
+
+class Npz:
+    """Arrays ``x_train, y_train, x_test, y_test`` in one .npz file; what else is in it is ignored.
+
+    Examples are uint8 or real numbers, the first axis counts them. Labels are whole numbers.
+    """
+
+    name = "npz"
+    summary = f"your own arrays: npz:PATH, a .npz file with {', '.join(KEYS)}"
+    takes_argument = True
+
+    def load(self, argument: str | None, data_root: Path | None) -> Dataset:
+        """The data set in the file ``argument``. Raises DataError that names the file."""
+        if not argument:
+            raise UsageError("dataset npz needs a path: npz:PATH")
+        path = Path(os.path.expanduser(argument))  # leaves ~nobody as it is
+        if path.is_dir():
+            raise DataError(f"{path} is a folder; wanted a .npz file")
+        try:
+            with path.open("rb") as file:
+                return load_npz(f"npz:{path}", file)
+        except FileNotFoundError:
+            raise DataError(f"{path} does not exist; wanted a .npz file") from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def load_npz(name: str, file: IO[bytes]) -> Dataset:
+    """The data set in an open .npz file, called ``name`` also in errors.
+
+    Raises DataError for a file that is truncated, tampered with or not a .npz, that misses an
+    array or holds pickled objects, and for arrays that :func:`harness.datasets.base.checked`
+    refuses.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
+        raise DataError(f"{name} is not a .npz file, or is truncated") from None
+    with archive:
+        present = [n.removesuffix(SUFFIX) for n in archive.namelist() if n.endswith(SUFFIX)]
+        missing = [key for key in KEYS if key not in present]
+        if missing:
+            raise DataError(
+                f"{name} has no {', '.join(missing)}; it holds "
+                f"{', '.join(present) or 'no arrays'} and wanted are {', '.join(KEYS)}"
+            )
+        return checked(name, *(_array(name, archive, key) for key in KEYS))
+
+
+def _array(name: str, archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
+    """One array, read to its very end, because the archive's checksum is compared only there."""
+    try:
+        with archive.open(key + SUFFIX) as member:
+            array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
+            trailing = bool(member.read())
+    except UNREADABLE as error:
+        if str(error).startswith("Object arrays"):
+            raise DataError(f"{name}: {key} holds pickled objects; wanted plain numbers") from None
+        reason = " ".join(str(error).split())  # some of these run over several lines
+        raise DataError(f"{name}: {key} is damaged ({reason})") from None
+    if trailing:
+        raise DataError(f"{name}: {key} is damaged (bytes follow the array)")
+    return array

@@ -1,0 +1,160 @@
+"""Bagging: many base models, each trained on a few examples drawn with replacement, vote.
+
+Jia, Cao, Gong: Intrinsic Certified Robustness of Bagging against Data Poisoning Attacks, AAAI 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from harness.certificates import ABSTAIN, Guarantee, PointwiseCertificate
+from harness.confidence import Split, simuem
+from harness.defense import (
+    Arrays,
+    Defense,
+    Evidence,
+    Parameters,
+    Shape,
+    Task,
+    certify_field,
+    even_blocks,
+)
+from harness.features import feature_count
+from harness.threats import Threat, Unit, cost, covered
+
+if TYPE_CHECKING:
+    from harness.learners.base import Learner
+
+
+class BaggingParameters(Parameters):
+    """Parameters of bagging; the defaults are those of the paper for MNIST 1/7."""
+
+    k: int = Field(50, ge=1, description="examples in a subsample, drawn with replacement")
+    n_models: int = Field(1000, ge=1, description="base models, N: one for each subsample")
+    learner: str = Field("ridge", description="how a base model is fitted")
+    features: str = Field("hog", description="what a base model sees: raw, binarised or hog")
+    split: Split = certify_field(
+        "paper",
+        description="how alpha is shared out: paper (alpha / (e c) a bound) or per-example "
+        "(alpha for each example on its own)",
+    )
+
+
+class Bagging(Defense[BaggingParameters]):
+    """Bagging with the certified poisoning size of Theorem 1 and the bounds of SimuEM."""
+
+    name = "bagging"
+    title = "Bagging: vote of base models trained on small subsamples"
+    paper = "Jia, Cao, Gong: Intrinsic Certified Robustness of Bagging, AAAI 2021"
+    Params = BaggingParameters
+
+    def covers(self) -> frozenset[Threat]:
+        return covered(Unit.POISONED_EXAMPLE)
+
+    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+        fitted = learner(self.params.learner)
+        d = shape.dimension if fitted.images else feature_count(self.params.features, shape.example)
+        size = fitted.models_per_block(self.params.k, d)
+        return even_blocks(self.params.n_models, size)
+
+    def gather(self, task: Task) -> Arrays:
+        """TrainUnderSample (Algorithm 1): ``votes`` (e, c) of this block's base models.
+
+        A base model sees its own k examples and nothing else; Theorem 1 rests on that.
+        """
+        p = self.params
+        learner = task.learner(p.learner)
+        x, x_test = task.images() if learner.images else task.features(p.features)
+        rng = task.rng()
+        drawn = rng.integers(task.shape.n_train, size=(len(task.models), p.k))
+        with task.phase("train"):
+            models = learner.fit(x[drawn], task.labels()[drawn], task.shape.n_labels, rng)
+        with task.phase("predict"):
+            predicted = models.predict(x_test)
+            votes = [(predicted == label).sum(0).cpu() for label in range(task.shape.n_labels)]
+        task.advance(len(task.models))
+        return {"votes": np.stack(votes, axis=1).astype(np.int64)}
+
+    def guarantee(self, alpha: float) -> Guarantee:
+        split = "example" if self.params.split == "per-example" else "report"
+        return Guarantee.probabilistic(alpha, split)
+
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+        """Certify (Algorithm 1): ties in the vote go to the smaller label."""
+        bounds = simuem(evidence["votes"], alpha, split=self.params.split)
+        radii = certified_poisoning_size(
+            bounds.p_lower, bounds.p_upper, evidence.n_train, self.params.k, threat
+        )
+        return PointwiseCertificate(
+            "theorem-1", threat, self.guarantee(alpha), bounds.prediction, radii
+        )
+
+
+def certified_poisoning_size(
+    p_lower: NDArray[np.float64],
+    p_upper: NDArray[np.float64],
+    n: int,
+    k: int,
+    threat: Threat,
+) -> NDArray[np.int64]:
+    """The largest r of Theorem 1 for each pair of bounds, -1 where the vote is not certain at all.
+
+    ``p_lower`` and ``p_upper`` (any shape, in [0, 1]) bound the probability of the voted label from
+    below and that of every other label from above; ``n`` >= 1 training examples, ``k`` >= 1 drawn.
+
+    With gap = p_lower - p_upper, r is certified if for every reachable size n' of the poisoned set,
+    m = max(n, n') - r of whose examples are clean,
+
+        (n'/n)^k - 2 (m/n)^k + 1 - gap < 0.                                           (Eq. 4)
+
+    n' is any size from n - r to n + r under ``any``; n under ``modify`` and ``label-flip``
+    (Corollary 1), n - r under ``delete`` (Corollary 2), n + r under ``insert`` (Corollary 3).
+    Under ``any`` the largest left-hand side is the one at n' = n, as under ``modify``: for n' = n
+    the condition needs (1 - r/n)^k > 1 - gap/2 >= 1/2, hence r < n (1 - 2^(-1/k)), where Eq. 7 says
+    that its maximum is at n' = n. r never reaches n: no clean example need then be left, or k draws
+    miss all of them with probability one half or more.
+
+    The paper also subtracts delta_l, delta_s < n^-k: the worst set of subsamples then holds a whole
+    number of them. They are not needed. Let M in [0, 1] be the probability that the model trained
+    on a subsample predicts l. The smallest E M(Y) given E M(X) >= p_lower is a linear program whose
+    solution fills the subsamples outside the clean ones first, which the poisoned set never draws,
+    and then a fraction of the clean ones: the value (p_lower - 1 + (m/n)^k) (n/n')^k of Eq. 38
+    with delta_l = 0. The same holds for p_upper and Eq. 48.
+    """
+    if n < 1 or k < 1:
+        raise ValueError(f"n and k must be at least 1, found n={n}, k={k}")
+    if cost(Unit.POISONED_EXAMPLE, threat) != 1:
+        raise ValueError(f"Theorem 1 does not cover {threat}")
+    shortfall, where = np.unique((1.0 - p_lower) + p_upper, return_inverse=True)
+    low, high = np.zeros(shortfall.shape, np.int64), np.full(shortfall.shape, n)
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        good = _certified(middle.astype(np.float64), shortfall, n, k, threat)
+        low, high = np.where(good, middle, low), np.where(good, high, middle)
+    radii = low[where].reshape(np.shape(p_lower))
+    return np.where(p_lower > p_upper, radii, ABSTAIN)
+
+
+def _certified(
+    r: NDArray[np.float64], shortfall: NDArray[np.float64], n: int, k: int, threat: Threat
+) -> Any:
+    """Whether Eq. 4, divided by (n'/n)^k so that nothing overflows, holds; shortfall is 1 - gap."""
+    with np.errstate(divide="ignore", under="ignore"):
+        if threat is Threat.DELETE:  # n' = m = n - r; in logarithms, for the shortfall may be 0
+            return np.log(shortfall) < _log_power(r, n, k)
+        if threat is Threat.INSERT:  # n' = n + r, m = n
+            return (2.0 - shortfall) * np.exp(_log_power(r, n + r, k)) > 1.0
+        return 1.0 + shortfall < 2.0 * np.exp(_log_power(r, n, k))  # n' = n, m = n - r
+
+
+def _log_power(r: NDArray[np.float64], size: Any, k: int) -> Any:
+    """log (1 - r / size)^k for 0 <= r <= size and any k, below the true value by a hair."""
+    # Where little is left, what is left is the number that is known exactly.
+    log = np.where(2 * r < size, np.log1p(-r / size), np.log((size - r) / size))
+    # More than the error of these, and of the exponential: a few units in the last place.
+    return k * log * (1 + 2e-15) - 2e-15

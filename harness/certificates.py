@@ -1,0 +1,166 @@
+"""Certificates: what is proved about each test example, or about the expected accuracy.
+
+A certificate is made without test labels. Labels meet it in :meth:`Certificate.certified_accuracy`
+and :meth:`Certificate.clean_accuracy`, which the curve calls, and nowhere else.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.threats import Threat
+
+ABSTAIN = -1
+"""The radius of an example for which nothing is proved, not even on the clean training set."""
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """How sure a certificate is: ``deterministic``, ``probabilistic`` or ``estimate``.
+
+    A probabilistic certificate errs with probability at most ``alpha``: for the whole report at
+    once where ``split`` is "report" (every row holds together), for each test example on its own
+    where it is "example".
+    """
+
+    kind: str
+    alpha: float | None = None
+    split: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("deterministic", "probabilistic", "estimate"):
+            raise ValueError(f"unknown kind of guarantee: {self.kind!r}")
+        if {self.alpha is None, self.split is None} != {self.kind != "probabilistic"}:
+            raise ValueError("alpha and its split belong to a probabilistic guarantee")
+
+    @classmethod
+    def probabilistic(cls, alpha: float, split: str = "report") -> "Guarantee":
+        """Wrong with probability at most ``alpha``, over the whole report unless said."""
+        return cls("probabilistic", alpha, split)
+
+    def __str__(self) -> str:
+        if self.alpha is None:
+            return self.kind
+        return f"probabilistic (alpha={self.alpha:g} per {self.split})"
+
+
+DETERMINISTIC = Guarantee("deterministic")
+ESTIMATE = Guarantee("estimate")
+
+
+@dataclass(frozen=True)
+class Certificate(ABC):
+    """What one defense proves under one threat. ``method`` names the theorem that was used."""
+
+    method: str
+    threat: Threat
+    guarantee: Guarantee
+
+    @abstractmethod
+    def certified_accuracy(self, labels: IntArray, r: IntArray) -> FloatArray:
+        """Certified accuracy in [0, 1] at each of the integers ``r`` >= 0, given (e,) labels."""
+
+    @abstractmethod
+    def clean_accuracy(self, labels: IntArray) -> float:
+        """Accuracy in [0, 1] of the defense trained on the clean set, abstention or not."""
+
+    @abstractmethod
+    def last_radius(self, labels: IntArray) -> int:
+        """The largest r with certified accuracy above 0; -1 where there is none."""
+
+    @property
+    @abstractmethod
+    def abstained(self) -> float:
+        """The fraction of test examples, in [0, 1], for which nothing is proved."""
+
+
+@dataclass(frozen=True)
+class PointwiseCertificate(Certificate):
+    """For each test example a prediction and a radius.
+
+    ``predictions`` (e,) int64: the label that the defense predicts. ``radii`` (e,) int64: the
+    prediction stays the same for every attack of at most that size; ABSTAIN (-1) where nothing is
+    proved. Raises ValueError for arrays that do not fit together or radii below -1.
+    """
+
+    predictions: IntArray
+    radii: IntArray
+
+    def __post_init__(self) -> None:
+        if self.predictions.ndim != 1 or self.predictions.shape != self.radii.shape:
+            raise ValueError(
+                "predictions and radii must be two arrays of one length, found shapes "
+                f"{self.predictions.shape} and {self.radii.shape}"
+            )
+        for name in ("predictions", "radii"):
+            array = getattr(self, name)
+            if not np.issubdtype(array.dtype, np.integer):
+                raise ValueError(f"{name} must be integers, found {array.dtype}")
+            object.__setattr__(self, name, array.astype(np.int64))
+        if self.radii.size and self.radii.min() < ABSTAIN:
+            raise ValueError(f"a radius is never below -1 (abstain), found {self.radii.min()}")
+
+    def certified_accuracy(self, labels: IntArray, r: IntArray) -> FloatArray:
+        """The fraction rightly predicted with a radius of at least r (Jia et al., Eq. 9)."""
+        right = np.sort(self.radii[(self.predictions == labels) & (self.radii >= 0)])
+        at_least = right.size - np.searchsorted(right, r, side="left")
+        return at_least / max(labels.size, 1)
+
+    def clean_accuracy(self, labels: IntArray) -> float:
+        return float(np.mean(self.predictions == labels))
+
+    def last_radius(self, labels: IntArray) -> int:
+        right = self.radii[self.predictions == labels]
+        return int(right.max(initial=ABSTAIN))
+
+    @property
+    def abstained(self) -> float:
+        return float(np.mean(self.radii == ABSTAIN))
+
+
+@dataclass(frozen=True)
+class AccuracyCertificate(Certificate):
+    """A lower bound on the expected accuracy after r poisonings; it says nothing of one example.
+
+    ``label_probabilities`` (e, c): for each test example how probable each predicted label is, over
+    the randomness of training. ``bound(p, r)`` takes p (e,), the probability of the right label,
+    and one integer r, and returns a lower bound in [0, 1] that falls with r.
+    """
+
+    label_probabilities: FloatArray
+    bound: Callable[[FloatArray, int], float]
+
+    def _right(self, labels: IntArray) -> FloatArray:
+        return self.label_probabilities[np.arange(labels.size), labels]
+
+    def certified_accuracy(self, labels: IntArray, r: IntArray) -> FloatArray:
+        p = self._right(labels)
+        return np.array([self.bound(p, int(one)) for one in np.atleast_1d(r)])
+
+    def clean_accuracy(self, labels: IntArray) -> float:
+        return float(self._right(labels).mean())
+
+    def last_radius(self, labels: IntArray) -> int:
+        p = self._right(labels)
+        if self.bound(p, 0) <= 0:
+            return ABSTAIN
+        beyond = 1
+        while self.bound(p, beyond) > 0:
+            beyond *= 2
+            if beyond > 2**40:
+                raise ValueError("the bound on the accuracy never reaches 0")
+        low = beyond // 2  # bound(low) > 0 >= bound(beyond), and the bound falls with r
+        while beyond - low > 1:
+            middle = (low + beyond) // 2
+            low, beyond = (middle, beyond) if self.bound(p, middle) > 0 else (low, middle)
+        return low
+
+    @property
+    def abstained(self) -> float:
+        return 0.0

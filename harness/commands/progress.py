@@ -1,0 +1,97 @@
+"""Progress on a terminal as a bar with the remaining time, elsewhere as plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Shown(Protocol):
+    """What the runner tells, plus notes of the command."""
+
+    def start(self, cell: str, total: int, done: int) -> None: ...
+    def advance(self, models: int) -> None: ...
+    def finish(self, cell: str, seconds: float, error: str | None) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class PlainProgress:
+    """A line when a cell begins and one when it ends."""
+
+    def start(self, cell: str, total: int, done: int) -> None:
+        kept = f", {done:,} of them from before" if done else ""
+        click.echo(f"{cell}: {total:,} base models{kept}", err=True)
+
+    def advance(self, models: int) -> None:
+        pass
+
+    def finish(self, cell: str, seconds: float, error: str | None) -> None:
+        outcome = f"failed: {error}" if error else "done"
+        click.echo(f"{cell}: {outcome} ({seconds:.1f} s)", err=True)
+
+    def note(self, text: str) -> None:
+        click.echo(text, err=True)
+
+
+class BarProgress:
+    """A bar for each cell, with the time that it will still take."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def start(self, cell: str, total: int, done: int) -> None:
+        self._task = self._bars.add_task(_escaped(cell), total=total or 1, completed=done)
+
+    def advance(self, models: int) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, models)
+
+    def finish(self, cell: str, seconds: float, error: str | None) -> None:
+        if self._task is None:
+            return
+        if error:
+            self._bars.console.print(f"{cell}: failed: {error}", markup=False, highlight=False)
+            self._bars.remove_task(self._task)
+        else:
+            self._bars.update(self._task, completed=self._bars.tasks[-1].total)
+        self._task = None
+
+    def note(self, text: str) -> None:
+        self._bars.console.print(text, markup=False, highlight=False)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+@contextmanager
+def show_progress() -> Iterator[Shown]:
+    """Bars on a terminal, plain lines on standard error where there is none."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield PlainProgress()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+        yield BarProgress(bars)

@@ -1,0 +1,119 @@
+"""``harness run``: plan, train, certify, report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+_EPILOG = """\b
+Examples:
+  harness run
+  harness run -d bagging -d "bagging[k=20,features=raw]" --threat any
+  harness run -d dp --dataset npz:my-data.npz --output results/mine
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option(
+    "-d",
+    "--defense",
+    "defenses",
+    multiple=True,
+    metavar="NAME[KEY=VALUE,...]",
+    help="A defense and its parameters; repeatable. Default: the paper's comparison.",
+)
+@click.option(
+    "--dataset", default="mnist17", show_default=True, metavar="NAME", help="Or npz:PATH."
+)
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    help="Where data sets that are not part of the package lie or are downloaded to.",
+)
+@click.option(
+    "--threat",
+    "threats",
+    multiple=True,
+    default=("modify", "any", "label-flip"),
+    show_default=True,
+    metavar="NAME",
+    help="any, modify, insert, delete or label-flip; repeatable.",
+)
+@click.option(
+    "--alpha",
+    type=float,
+    default=0.001,
+    show_default=True,
+    help="Probability that anything in the report that is called certified is wrong.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The run's folder; resumed if it holds the same run. Default: runs/DATASET-PLAN.",
+)
+@click.option("--fresh", is_flag=True, help="Start over, whatever the folder holds.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+def command(
+    defenses: tuple[str, ...],
+    dataset: str,
+    data_root: Path | None,
+    threats: tuple[str, ...],
+    alpha: float,
+    seed: int,
+    device: str,
+    output: Path | None,
+    fresh: bool,
+    dry_run: bool,
+) -> None:
+    """Train, certify and compare defenses.
+
+    Without arguments: the paper's comparison on MNIST 1/7. What was trained is kept in the output
+    folder; another alpha or threat for the same run trains nothing.
+    """
+    from harness.commands.output import print_plan, print_summary
+    from harness.commands.progress import show_progress
+    from harness.machine import choose_device
+    from harness.plan import make_plan
+    from harness.plugins import load_dataset, load_registry
+    from harness.report.write import write_report
+    from harness.results import write_manifest, write_results
+    from harness.runner import Runner
+    from harness.store import open_run
+    from harness.threats import parse_threat
+
+    parsed = [parse_threat(name) for name in threats]
+    registry = load_registry()
+    chosen = choose_device(device)
+    plan = make_plan(
+        registry,
+        defenses,
+        load_dataset(registry, dataset, data_root),
+        threats=parsed,
+        alpha=alpha,
+        seed=seed,
+    )
+    for reason in plan.left_out:
+        click.echo(f"left out: {reason}", err=True)
+    path = output or Path("runs") / f"{plan.dataset.name}-{plan.digest()}"
+    if dry_run:
+        print_plan(plan, registry, path)
+        return
+    words = ["harness", *sys.argv[1:]]
+    with open_run(path, plan.identity(), fresh=fresh) as folder, show_progress() as progress:
+        write_manifest(folder, plan, chosen, words)
+        try:
+            results = Runner(plan, folder, registry, chosen, progress).run()
+        except KeyboardInterrupt:
+            again = shlex.join(words[:1] + [w for w in words[1:] if w != "--fresh"])
+            raise KeyboardInterrupt(f"finished blocks are kept; go on with: {again}") from None
+        write_results(folder, plan, results, chosen, words)
+        progress.note("drawing the report")
+        write_report(path)
+    print_summary(path)
+    if any(result.error for result in results):
+        raise SystemExit(3)

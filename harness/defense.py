@@ -1,0 +1,193 @@
+"""The interface of a defense: ``gather`` trains (dear, cacheable), ``certify`` proves (cheap).
+
+A defense is a subclass of :class:`Defense`. Its parameters are a pydantic model whose fields have
+descriptions and bounds; the command line, the error messages and the documentation come from there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.certificates import Certificate, Guarantee
+from harness.threats import Threat
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from harness.learners.base import Learner
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Parameters(BaseModel):
+    """Base of every defense's parameters: unknown names are refused, values are fixed once made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def certify_only(cls) -> frozenset[str]:
+        """The fields that only ``certify`` reads: cells that differ there share their evidence."""
+        return frozenset(
+            name
+            for name, field in cls.model_fields.items()
+            if isinstance(field.json_schema_extra, dict)
+            and field.json_schema_extra.get("stage") == "certify"
+        )
+
+
+def certify_field(default: Any, **kwargs: Any) -> Any:
+    """A pydantic field that only ``certify`` reads; changing it costs no training."""
+    return Field(default, json_schema_extra={"stage": "certify"}, **kwargs)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that a defense may plan with: n, e, c and the shape of one example."""
+
+    n_train: int
+    n_test: int
+    n_labels: int
+    example: tuple[int, ...]
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of raw values in one example."""
+        return int(np.prod(self.example))
+
+
+class Task(ABC):
+    """What ``gather`` may know: the training set and the test inputs; never a test label or alpha.
+
+    One task is one block: the base models ``models`` of one cell. Everything random must come from
+    :meth:`rng`, which depends on the cell and on the block's index and on nothing else.
+    """
+
+    shape: Shape
+    x_train: NDArray[Any]
+    """(n, ...) raw training examples."""
+    y_train: NDArray[np.int64]
+    """(n,) labels in 0 ... c - 1."""
+    x_test: NDArray[Any]
+    """(e, ...) raw test examples."""
+    models: range
+    """The base models of this block, by their index in the cell."""
+    device: torch.device
+
+    @abstractmethod
+    def rng(self) -> np.random.Generator:
+        """This block's generator: a fresh one, in the same state, at every call."""
+
+    @abstractmethod
+    def features(self, name: str) -> tuple[Tensor, Tensor]:
+        """The features ``raw``, ``binarised`` or ``hog`` of training (n, d) and test set (e, d).
+
+        float32 on :attr:`device`; a fixed map of each example by itself, computed once a run.
+        """
+
+    @abstractmethod
+    def images(self) -> tuple[Tensor, Tensor]:
+        """Raw examples as float32 images (n, channels, height, width), (e, ...) in [0, 1]."""
+
+    def labels(self) -> Tensor:
+        """:attr:`y_train` as a tensor on :attr:`device`."""
+        import torch
+
+        return torch.from_numpy(self.y_train).to(self.device)
+
+    @abstractmethod
+    def learner(self, spec: str) -> Learner:
+        """The learner that ``name`` or ``name(key=value)`` or a scikit-learn import path names."""
+
+    @abstractmethod
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Counts the seconds spent inside as ``train`` or ``predict``."""
+
+    @abstractmethod
+    def advance(self, models: int) -> None:
+        """Tells the progress bar that so many more base models of this block are done."""
+
+
+@dataclass(frozen=True)
+class Evidence(Mapping[str, NDArray[Any]]):
+    """What training left behind: named arrays, and the sizes of what it was trained on."""
+
+    arrays: Arrays
+    n_train: int
+    n_labels: int
+    dimension: int
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        return self.arrays[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Defense(ABC, Generic[P]):
+    """A certified defense. Subclasses set the class variables and write three methods.
+
+    ``name`` is how it is selected; ``title`` one line for people; ``paper`` its source. ``Params``
+    is its parameters' model. ``covers`` lists the threats under which it can prove something.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    paper: ClassVar[str]
+    Params: ClassVar[type[Parameters]] = Parameters
+
+    def __init__(self, params: P) -> None:
+        self.params = params
+
+    @abstractmethod
+    def covers(self) -> frozenset[Threat]:
+        """The threats that these parameters' certificate covers."""
+
+    def check(self, shape: Shape) -> None:
+        """Raises UsageError where the parameters cannot work on data of that shape."""
+
+    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+        """How the base models are cut into blocks: by the cell alone, not by the machine.
+
+        The default trains everything as one block of ``n_models`` base models (1 without such a
+        parameter). ``learner`` resolves a learner's name as :meth:`Task.learner` does.
+        """
+        return [range(int(getattr(self.params, "n_models", 1)))]
+
+    @abstractmethod
+    def gather(self, task: Task) -> Arrays:
+        """Train the base models of one block; return named arrays, enough to certify from."""
+
+    def merge(self, parts: Sequence[Arrays]) -> Arrays:
+        """One evidence from the blocks' arrays, in their order. The default adds them up."""
+        return {key: np.sum([part[key] for part in parts], axis=0) for key in parts[0]}
+
+    def guarantee(self, alpha: float) -> Guarantee:
+        """The guarantee that :meth:`certify` gives at that alpha."""
+        return Guarantee.probabilistic(alpha)
+
+    @abstractmethod
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
+        """What the evidence proves under a threat in :meth:`covers`, with error probability alpha.
+
+        Never trains, never sees a test label, gives the same answer every time.
+        """
+
+
+def even_blocks(n_models: int, size: int) -> list[range]:
+    """Blocks of ``size`` base models each; the last one may be smaller."""
+    return [range(start, min(start + size, n_models)) for start in range(0, n_models, size)]

@@ -1,0 +1,40 @@
+"""What goes wrong in a way that a user can mend: one clear line, no traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HarnessError(Exception):
+    """A problem that one line explains. ``exit_code`` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class UsageError(HarnessError):
+    """A value that is not allowed: names the value and what is allowed."""
+
+
+class DataError(HarnessError):
+    """A data set that cannot be used: names the file or array and what is wrong with it."""
+
+
+class RunFolderError(HarnessError):
+    """An output folder that cannot be used: not writable, in use, or holding another run."""
+
+
+class NoSpaceError(HarnessError):
+    """The disk is full; what was finished before is kept and the run can be resumed."""
+
+    exit_code = 3
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
+    """The error for a name that does not exist, with the nearest names first.
+
+    >>> str(unknown("threat", "modfy", ["any", "modify"]))
+    "unknown threat 'modfy'; did you mean modify? Allowed: any, modify"
+    """
+    names = sorted(allowed)
+    near = get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return UsageError(f"unknown {kind} {name!r}; {hint}Allowed: {', '.join(names)}")

@@ -1,0 +1,22 @@
+"""Base learners. This module is a plugin: it registers the batched ones through the hook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from harness import hookimpl
+
+if TYPE_CHECKING:
+    from harness.learners.base import Learner
+
+
+@hookimpl
+def harness_register_learners() -> Iterable[type[Learner]]:
+    """The learners that fit many models at once; torch is imported when they are asked for."""
+    from harness.learners.cnn import Cnn
+    from harness.learners.logistic import Logistic
+    from harness.learners.naive_bayes import NaiveBayes
+    from harness.learners.ridge import Ridge
+
+    return [Ridge, Logistic, Cnn, NaiveBayes]

@@ -1,0 +1,89 @@
+"""How base models are fitted: many at once, each from its own examples and nothing else."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from harness.errors import UsageError
+
+
+class Models(ABC):
+    """A batch of m fitted base models."""
+
+    @abstractmethod
+    def predict(self, x: Tensor) -> Tensor:
+        """Labels (m, e) int64 that each model predicts for the features ``x`` (e, d) float32.
+
+        Ties between labels go to the smaller one.
+        """
+
+
+class Learner(ABC):
+    """Fits a batch of base models.
+
+    Isolation is the contract on which certificates rest: model i is a function of ``x[i]``,
+    ``y[i]``, ``present[i]`` and the generator alone, never of another model's examples. A learner's
+    parameters are the keyword arguments of its constructor, which raises UsageError for values that
+    are not allowed: ``ridge(penalty=0.1)`` builds ``Ridge(penalty=0.1)``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    images: ClassVar[bool] = False
+    """Whether it needs raw images (m, k, channels, height, width) and not flat features."""
+
+    @abstractmethod
+    def fit(
+        self,
+        x: Tensor,
+        y: Tensor,
+        n_labels: int,
+        rng: np.random.Generator,
+        present: Tensor | None = None,
+    ) -> Models:
+        """m models from ``x`` (m, k, d) float32 and ``y`` (m, k) int64 in 0 ... n_labels - 1.
+
+        ``present`` (m, k) bool says which examples count, where the models have fewer than k; all
+        of them without it. Where it is given, a model does not depend on k either, which is the
+        size of the largest part: see :func:`own_examples`. A model all of whose examples have one
+        label predicts that label, one without examples label 0, and none predicts a label that it
+        has not seen. All randomness comes from ``rng``, so the device does not matter for what is
+        drawn.
+        """
+
+    def models_per_block(self, k: int, d: int) -> int:
+        """How many models are trained together: fixed by the cell alone, never by the machine.
+
+        The default keeps the gathered examples of one block near 64 MiB.
+        """
+        return int(np.clip(2**24 // max(k * d, 1), 1, 500))
+
+
+def own_examples(x: Tensor, y: Tensor, present: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each model's own examples (1, k_i, ...) and labels (1, k_i), without the padding.
+
+    Fit ragged models one by one: k of a padded batch is the size of its largest part, so rounding
+    and random draws that follow k would let an example reach a model that it does not belong to.
+    """
+    for i, own in enumerate(present):
+        yield x[i, own].unsqueeze(0), y[i, own].unsqueeze(0)
+
+
+def positive_number(learner: str, parameter: str, value: object) -> float:
+    """``value`` as a float; UsageError where it is not a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UsageError(f"{learner}: {parameter}={value!r} is not allowed; wanted a number > 0")
+    return float(value)
+
+
+def positive_integer(learner: str, parameter: str, value: object) -> int:
+    """``value`` as an int; UsageError where it is not a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{learner}: {parameter}={value!r} is not allowed; wanted an integer >= 1")
+    return value

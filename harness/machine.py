@@ -1,0 +1,119 @@
+"""What a result depends on besides the plan: versions, machine, git commit, memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from harness.errors import UsageError
+
+_PACKAGES = (
+    "poisoning-harness",
+    "torch",
+    "torchvision",
+    "opacus",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+)
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that compute."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What kind of machine this is: nothing that names it."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def git() -> dict[str, Any]:
+    """The commit of the working directory and whether it has changes; nulls outside of git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def choose_device(name: str) -> Any:
+    """The torch device of that name. Raises UsageError for one that is not there."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"unknown device {name!r}; allowed: cpu, cuda, cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported; allowed: cpu, cuda, cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if count == 0:
+            raise UsageError(f"device {name!r} is not there: torch finds no GPU; allowed: cpu")
+        if (device.index or 0) >= count:
+            raise UsageError(
+                f"device {name!r} is not there; allowed: cpu, cuda:0 to cuda:{count - 1}"
+            )
+    return device
+
+
+class PeakMemory:
+    """The most memory that this process has used since :meth:`reset`, in MB.
+
+    Where the system cannot reset its own record (any but Linux), the peak is the process's.
+    """
+
+    def reset(self) -> None:
+        try:
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")
+        except OSError:
+            pass
+
+    def megabytes(self) -> float:
+        try:
+            with open("/proc/self/status") as file:
+                for line in file:
+                    if line.startswith("VmHWM:"):
+                        return int(line.split()[1]) / 1024
+        except OSError:
+            pass
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (1024**2 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,162 @@
+"""What a run will do: its cells, each with a key that names what it trains."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.datasets.base import Dataset
+from harness.defense import Defense, Shape
+from harness.errors import UsageError
+from harness.features import check_features
+from harness.learners.spec import resolve
+from harness.selection import Selection, label
+
+if TYPE_CHECKING:
+    from harness.learners.base import Learner
+    from harness.plugins import Registry
+    from harness.threats import Threat
+
+DEFAULT_DEFENSES = ("bagging", "dp", "label-flip", "feature-flip")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One defense with its parameters, on the run's data set and seed.
+
+    ``defense`` is None where its plugin could not be loaded; ``error`` says why.
+    """
+
+    label: str
+    name: str
+    distribution: str
+    defense: Defense[Any] | None
+    key: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a run and what they have in common."""
+
+    dataset: Dataset
+    seed: int
+    threats: tuple[Threat, ...]
+    alpha: float
+    cells: tuple[Cell, ...]
+    left_out: tuple[str, ...] = ()
+    """Defenses of the default comparison that this data set does not suit, and why."""
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The sizes that defenses plan with."""
+        return shape_of(self.dataset)
+
+    def identity(self) -> dict[str, Any]:
+        """What is trained. Threats, alpha and certificates may change without training again."""
+        return {
+            "dataset": self.dataset.name,
+            "digest": self.dataset.digest,
+            "seed": self.seed,
+            "cells": {cell.label: cell.key for cell in self.cells},
+        }
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that name what is trained."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def shape_of(dataset: Dataset) -> Shape:
+    """The sizes of a data set."""
+    return Shape(
+        dataset.n_train, dataset.n_test, dataset.n_labels, tuple(dataset.x_train.shape[1:])
+    )
+
+
+def make_plan(
+    registry: Registry,
+    selections: Sequence[str],
+    dataset: Dataset,
+    *,
+    threats: Sequence[Threat],
+    alpha: float,
+    seed: int,
+) -> Plan:
+    """The plan for what was selected, everything checked that can be without training.
+
+    Without ``selections`` it is the default comparison, less the defenses that the data set does
+    not suit. Raises UsageError for unknown names and for parameters that are not allowed, that do
+    not fit the data set, or that are selected twice. A defense whose plugin is broken becomes a
+    cell that will fail, so that the others can run.
+    """
+    if not 0 < alpha < 1:
+        raise UsageError(f"alpha must be above 0 and below 1, found {alpha:g}")
+    if seed < 0:
+        raise UsageError(f"the seed must be a whole number of at least 0, found {seed}")
+    cells: list[Cell] = []
+    left_out: list[str] = []
+    for text in selections or DEFAULT_DEFENSES:
+        try:
+            cell = _cell(registry, Selection.parse(text), dataset, seed)
+        except UsageError as error:
+            if selections:
+                raise
+            left_out.append(str(error))
+            continue
+        if any(other.label == cell.label for other in cells):
+            raise UsageError(f"{cell.label} is selected twice")
+        cells.append(cell)
+    if not cells:
+        raise UsageError(f"no defense fits this data set: {'; '.join(left_out)}")
+    return Plan(dataset, seed, tuple(dict.fromkeys(threats)), alpha, tuple(cells), tuple(left_out))
+
+
+def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int) -> Cell:
+    broken = registry.broken(selection.name)
+    if broken is not None and selection.name not in registry.defenses.entries:
+        return Cell(selection.name, selection.name, broken.distribution, None, "", str(broken))
+    entry = registry.defenses[selection.name]
+    defense = selection.build(entry.value)
+    shape = shape_of(dataset)
+    name = label(selection.name, defense.params)
+    _check_shared(defense, shape, registry)
+    defense.check(shape)
+    key = evidence_key(selection.name, defense, dataset, seed, entry.distribution)
+    return Cell(name, selection.name, entry.distribution, defense, key)
+
+
+def _check_shared(defense: Defense[Any], shape: Shape, registry: Registry) -> None:
+    """The parameters that mean the same in every defense: ``features`` and ``learner``."""
+    features = getattr(defense.params, "features", None)
+    if isinstance(features, str):
+        check_features(features, shape.example)
+    spec = getattr(defense.params, "learner", None)
+    if isinstance(spec, str):
+        learner_of(registry, spec)
+
+
+def learner_of(registry: Registry, spec: str) -> Learner:
+    """The learner that ``spec`` names. Raises UsageError."""
+    catalogue = registry.learners
+    if spec.partition("(")[0].strip() in catalogue.clashes:
+        catalogue[spec.partition("(")[0].strip()]
+    return resolve(spec, catalogue.values())
+
+
+def evidence_key(
+    name: str, defense: Defense[Any], dataset: Dataset, seed: int, distribution: str
+) -> str:
+    """Names what training leaves behind: cells with the same key share their evidence.
+
+    It covers the defense and its version, the parameters that training reads, the data and the
+    seed; not the threat, alpha, or parameters that only certifying reads.
+    """
+    only_certify = defense.params.certify_only()
+    trained = defense.params.model_dump(mode="json", exclude=set(only_certify))
+    content = [name, distribution, trained, dataset.digest, seed]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

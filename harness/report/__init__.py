@@ -1,0 +1,1 @@
+"""Drawing and writing what a run found."""

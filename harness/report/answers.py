@@ -1,0 +1,212 @@
+"""What a run says, before it is put into any form: which defense proves most, and what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.report import words
+from harness.report.load import NOT_COVERED, RunResult
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one certificate proves under one threat.
+
+    ``at``: certified accuracy in [0, 1] by r. All numbers are NaN where the threat is not covered.
+    """
+
+    name: str
+    guarantee: str
+    clean_accuracy: float
+    abstained: float
+    at: Mapping[int, float]
+    median_radius: float
+    max_radius: float
+
+    @property
+    def covered(self) -> bool:
+        return self.guarantee != NOT_COVERED
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is a certificate and not an estimate: only these are ranked."""
+        return self.covered and words.guarantee_kind(self.guarantee) != "estimate"
+
+
+@dataclass(frozen=True)
+class Best:
+    """Who proves most at one r: the names that tie, and the certified accuracy that they reach.
+
+    ``names`` is empty where nothing is proved. ``estimates``: those that would be above it, had
+    they a guarantee, by name.
+    """
+
+    r: int
+    names: Sequence[str]
+    accuracy: float
+    estimates: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ThreatAnswer:
+    """The answer for one threat: the rows, the r worth a column, and the best at each of them."""
+
+    threat: str
+    rows: Sequence[Row]
+    r: Sequence[int]
+    best: Sequence[Best]
+    not_run: Sequence[str]
+    """Names that other threats have and this one has not: runs that were combined can differ."""
+
+    @property
+    def covered(self) -> list[Row]:
+        return [row for row in self.rows if row.covered]
+
+    @property
+    def not_covered(self) -> list[str]:
+        return [row.name for row in self.rows if not row.covered]
+
+    def is_best(self, row: Row, r: int) -> bool:
+        return any(best.r == r and row.name in best.names for best in self.best)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one cell cost; NaN where it failed before it could be measured."""
+
+    name: str
+    failed: bool
+    train: float
+    predict: float
+    certify: float
+    n_models: float
+    peak_rss_mb: float
+
+    @property
+    def total(self) -> float:
+        """Seconds altogether; NaN where nothing was measured."""
+        known = [s for s in (self.train, self.predict, self.certify) if not math.isnan(s)]
+        return sum(known) if known else math.nan
+
+
+def names(result: RunResult) -> dict[tuple[str, str], str]:
+    """What each (defense, certificate) of the summary is called.
+
+    The cell's label, followed by the certificate where one threat has several of that cell.
+    """
+    keys = result.summary[["defense", "certificate", "threat"]].drop_duplicates()
+    counts = Counter(zip(keys["defense"], keys["threat"], strict=True))
+    several = {defense for (defense, _), count in counts.items() if count > 1}
+    return {
+        (defense, certificate): f"{defense}: {certificate}" if defense in several else defense
+        for defense, certificate in zip(keys["defense"], keys["certificate"], strict=True)
+    }
+
+
+def threat_answer(result: RunResult, threat: str) -> ThreatAnswer:
+    """What the run says about one threat."""
+    called = names(result)
+    table = result.summary[result.summary["threat"] == threat]
+    rows = [_row(record, called, result.r_columns) for record in table.to_dict("records")]
+    shown = _worth_showing(rows, result.r_columns)
+    present = {row.name for row in rows}
+    missing = [name for name in dict.fromkeys(called.values()) if name not in present]
+    return ThreatAnswer(threat, rows, shown, [_best(rows, r) for r in shown], missing)
+
+
+def threat_answers(result: RunResult) -> list[ThreatAnswer]:
+    """What the run says about each threat, in the order of the plan."""
+    return [threat_answer(result, threat) for threat in result.threats]
+
+
+def headline(answer: ThreatAnswer) -> str:
+    """The answer for one threat in a sentence or two, as plain text."""
+    if not answer.covered:
+        return "No defense in this run covers this attacker."
+    groups: list[tuple[Sequence[str], list[Best]]] = []
+    for best in answer.best:
+        if best.names and groups and groups[-1][0] == best.names:
+            groups[-1][1].append(best)
+        elif best.names:
+            groups.append((best.names, [best]))
+    if not groups:
+        return "Nothing is proved against this attacker."
+    parts = [_claim(who, bests) for who, bests in groups]
+    furthest = max((row for row in answer.rows if row.proven), key=lambda row: row.max_radius)
+    end = f"The largest radius that anything has is {words.radius(furthest.max_radius)}"
+    return f"{'; '.join(parts)}. {end} ({furthest.name})."
+
+
+def costs(result: RunResult) -> list[Cost]:
+    """What each cell cost, in the order of the plan."""
+    return [
+        Cost(
+            name=str(cell["label"]),
+            failed=cell.get("status") == "failed",
+            n_models=_number(cell.get("n_models")),
+            peak_rss_mb=_number(cell.get("peak_rss_mb")),
+            **{
+                phase: _number((cell.get("seconds") or {}).get(phase))
+                for phase in ("train", "predict", "certify")
+            },
+        )
+        for cell in result.cells
+    ]
+
+
+def failed_cells(result: RunResult) -> list[tuple[str, str]]:
+    """Label and error of each cell that failed."""
+    return [
+        (str(cell["label"]), str(cell.get("error") or "no reason was recorded"))
+        for cell in result.cells
+        if cell.get("status") == "failed"
+    ]
+
+
+def guarantees(result: RunResult) -> list[str]:
+    """The guarantees that occur in the run, "not covered" last."""
+    found = list(dict.fromkeys(result.summary["guarantee"]))
+    return sorted(found, key=lambda guarantee: guarantee == NOT_COVERED)
+
+
+def _row(
+    record: Mapping[Any, Any], called: Mapping[tuple[str, str], str], at: Sequence[int]
+) -> Row:
+    return Row(
+        name=called[record["defense"], record["certificate"]],
+        guarantee=record["guarantee"],
+        clean_accuracy=record["clean_accuracy"],
+        abstained=record["abstained"],
+        at={r: record[f"certified_accuracy@{r}"] for r in at},
+        median_radius=record["median_radius"],
+        max_radius=record["max_radius"],
+    )
+
+
+def _worth_showing(rows: Sequence[Row], columns: Sequence[int]) -> list[int]:
+    """The r at which anybody is above 0; the smallest r where nobody is."""
+    alive = [r for r in columns if any(row.at[r] > 0 for row in rows)]
+    return alive or list(columns[:1])
+
+
+def _best(rows: Sequence[Row], r: int) -> Best:
+    highest = max((row.at[r] for row in rows if row.proven and row.at[r] > 0), default=0.0)
+    winners = [row.name for row in rows if row.proven and row.at[r] == highest > 0]
+    above = {row.name: row.at[r] for row in rows if row.covered and not row.proven}
+    return Best(r, winners, highest, {name: a for name, a in above.items() if a > highest})
+
+
+def _claim(who: Sequence[str], bests: Sequence[Best]) -> str:
+    """Such as: bagging proves most at r = 10 and 50 (98.90% and 97.61%)."""
+    where = words.listing([f"{best.r:,}" for best in bests])
+    much = words.listing([words.percent(best.accuracy) for best in bests])
+    verb = "proves most" if len(who) == 1 else "prove equally much"
+    return f"{words.listing(who)} {verb} at r = {where} ({much})"
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,115 @@
+"""``report.html``: one file that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from harness.report import answers, tables, words
+
+if TYPE_CHECKING:
+    from harness.report.load import RunResult
+
+TEMPLATE = "report.html.jinja"
+
+
+def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
+    """The report; ``figures`` are SVG files by their name: ``certified_accuracy`` and ``cost``."""
+    source = (files("harness.report.templates") / TEMPLATE).read_text(encoding="utf-8")
+    environment = Environment(
+        loader=DictLoader({TEMPLATE: source}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        title=tables.title(result),
+        setting=tables.setting(result),
+        threats=[_threat(answer) for answer in answers.threat_answers(result)],
+        figures={name: inline_svg(svg, name) for name, svg in figures.items()},
+        cost_columns=tables.COST_COLUMNS,
+        costs=[tables.cost_cells(cost) for cost in tables.costs(result)],
+        failed=answers.failed_cells(result),
+        terms=[
+            *words.HOW_TO_READ.items(),
+            *((name, words.guarantee_meaning(name)) for name in answers.guarantees(result)),
+        ],
+        cells=[_cell(cell) for cell in result.cells],
+        runs=[_provenance(run) for run in result.runs],
+    )
+
+
+def inline_svg(svg: bytes, prefix: str) -> Markup:
+    """An SVG drawing to stand in an HTML page.
+
+    Its ids get a prefix, for two drawings may use the same ones. The drawing comes from
+    matplotlib, which escapes the text in it.
+    """
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', text)
+    text = re.sub(r'(href=")#', rf"\1#{prefix}-", text)
+    text = re.sub(r"url\(#", f"url(#{prefix}-", text)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    return Markup(text)
+
+
+def _threat(answer: answers.ThreatAnswer) -> dict[str, Any]:
+    rows = [
+        {
+            "cells": tables.cells(answer, row),
+            "best": [3 + i for i, r in enumerate(answer.r) if answer.is_best(row, r)],
+            "covered": row.covered,
+        }
+        for row in answer.rows
+    ]
+    return {
+        "name": answer.threat,
+        "meaning": words.threat_meaning(answer.threat),
+        "headline": answers.headline(answer),
+        "columns": tables.columns(answer),
+        "rows": rows,
+        "not_run": words.listing(answer.not_run),
+    }
+
+
+def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+    params = cell.get("params") or {}
+    return {
+        "label": cell["label"],
+        "title": cell.get("title") or "",
+        "paper": cell.get("paper") or "",
+        "distribution": cell.get("distribution") or "",
+        "params": ", ".join(f"{key}={value}" for key, value in params.items()),
+    }
+
+
+def _provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where one run comes from: names and values, in the order of the manifest."""
+    git = run.get("git") or {}
+    rows = {
+        "command": " ".join(map(str, run.get("command", []))),
+        "finished": run.get("created"),
+        "data": (run.get("dataset") or {}).get("digest"),
+        "seed": run.get("seed"),
+        "alpha": run.get("alpha"),
+        "device": run.get("device"),
+        "threads": run.get("threads"),
+        "machine": _pairs(run.get("machine")),
+        "versions": _pairs(run.get("versions")),
+        "git commit": git.get("commit") and git["commit"] + (" (changed)" * bool(git.get("dirty"))),
+    }
+    return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
+
+
+def _pairs(content: object) -> str:
+    if not isinstance(content, Mapping):
+        return "" if content is None else json.dumps(content)
+    return ", ".join(f"{key} {value}" for key, value in content.items())

@@ -1,0 +1,142 @@
+"""How numbers and guarantees are put into words; the same in every output."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+from harness.report.load import NOT_COVERED
+from harness.threats import Threat
+
+NOTHING = "–"
+"""Stands where there is no number."""
+
+HOW_TO_READ = {
+    "Certified accuracy at r": "the fraction of test examples that are predicted rightly, and stay "
+    "so whatever r poisoned training examples the attacker chooses. A certificate of expected "
+    "accuracy (differential privacy) bounds instead the accuracy that the defense has on average "
+    "over its own randomness.",
+    "r": "how often the attacker may do what the threat allows. The threats are different "
+    "attackers: numbers are compared within one threat, not across.",
+    "Median radius": "the largest r with a certified accuracy of at least one half. The largest "
+    "radius is the last r at which anything is proved.",
+    "A lower bound": "a certificate says what no attack can do. A low value does not show that an "
+    "attack succeeds, only that this certificate cannot exclude it.",
+    "Not covered": "the certificate says nothing about this attacker, so there is no number, not "
+    "even 0.",
+    "Rounding": "percentages are rounded down, so that none claims more than was proved.",
+}
+"""Terms and what they mean, for the end of a report."""
+
+_GUARANTEES = {
+    "deterministic": "holds without exception; nothing in it was sampled.",
+    "probabilistic": "rests on sampled base models: with probability at most alpha one of the "
+    "bounds on their votes is wrong, over the whole report where it says per report, for each test "
+    "example on its own where it says per example.",
+    "estimate": "a measured average was put where the theorem asks for the true one, as the "
+    "published comparison does. It proves nothing at a stated confidence, so it is never ranked "
+    "best.",
+    NOT_COVERED: "the certificate says nothing about this attacker.",
+}
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A fraction in [0, 1] as a percentage, rounded down; NOTHING for NaN.
+
+    >>> percent(0.99999), percent(0.985), percent(0.00001), percent(0.0), percent(1.0)
+    ('99.99%', '98.50%', '<0.01%', '0', '100%')
+    """
+    if math.isnan(value):
+        return NOTHING
+    scale = 10**digits
+    units = math.floor(value * 100 * scale + 1e-6)  # 0.985 * 10000 is a hair below 9850
+    if units <= 0:
+        return f"<{1 / scale:.{digits}f}%" if value > 0 else "0"
+    return "100%" if units == 100 * scale else f"{units / scale:.{digits}f}%"
+
+
+def seconds(value: float) -> str:
+    """A duration, in a unit that keeps it short; NOTHING for NaN.
+
+    >>> seconds(0.0), seconds(0.0002), seconds(0.042), seconds(3.14159), seconds(1234.5)
+    ('0 s', '<1 ms', '42 ms', '3.1 s', '1,234 s')
+    """
+    if math.isnan(value):
+        return NOTHING
+    if value <= 0:
+        return "0 s"
+    if value < 0.001:
+        return "<1 ms"
+    if value < 0.9995:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 99.95 else f"{value:,.0f} s"
+
+
+def radius(value: float) -> str:
+    """A certified poisoning size; NOTHING for NaN, "none" below 0 (not even r = 0 is proved)."""
+    if math.isnan(value):
+        return NOTHING
+    return "none" if value < 0 else f"{value:,.0f}"
+
+
+def megabytes(value: float) -> str:
+    """An amount of memory in MB; NOTHING for NaN."""
+    return NOTHING if math.isnan(value) else f"{value:,.0f} MB"
+
+
+def threat_meaning(threat: str) -> str:
+    """What that attacker may do r times; empty for a name that is no threat."""
+    return Threat(threat).meaning if threat in {t.value for t in Threat} else ""
+
+
+def guarantee_kind(guarantee: str) -> str:
+    """``deterministic``, ``probabilistic``, ``estimate`` or ``not covered``."""
+    return guarantee.split(" (")[0]
+
+
+def guarantee_meaning(guarantee: str) -> str:
+    """What a guarantee, as the summary spells it, means in plain words."""
+    return _GUARANTEES.get(guarantee_kind(guarantee), "")
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks or control characters, which no picture or table can hold."""
+    kept = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in str(text))
+    return " ".join(kept.split())
+
+
+def listing(items: Sequence[str], last: str = "and") -> str:
+    """
+    >>> listing(["a"]), listing(["a", "b"]), listing(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def wrap_label(label: str, width: int) -> str:
+    """A cell's label in lines of at most ``width`` characters, broken after commas where it can."""
+    lines = [""]
+    for whole in _pieces(one_line(label)):
+        piece = whole
+        while len(piece) > width:
+            room = width - len(lines[-1])
+            lines[-1] += piece[:room]
+            piece = piece[room:]
+            lines.append("")
+        if len(lines[-1]) + len(piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.strip() for line in lines if line.strip())
+
+
+def _pieces(label: str) -> list[str]:
+    """A label cut after each comma, space, opening bracket, colon and slash."""
+    pieces = [""]
+    for character in label:
+        pieces[-1] += character
+        if character in ",[( :/":
+            pieces.append("")
+    return pieces

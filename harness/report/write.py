@@ -1,0 +1,57 @@
+"""Writing a report into a folder: figures, ``summary.md`` and ``report.html``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.report.accuracy_figure import accuracy_figure
+from harness.report.cost_figure import cost_figure
+from harness.report.figures import render
+from harness.report.html import report_html
+from harness.report.load import RunResult, combine, load_run
+from harness.report.tables import summary_markdown
+from harness.store import write_atomically
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Draws the report of the run in that folder, again if there is one. Returns what it wrote.
+
+    Raises RunFolderError for a folder that is no finished run or cannot be written.
+    """
+    return _write(load_run(folder), folder)
+
+
+def write_combined(results: Sequence[RunResult], output: Path) -> list[Path]:
+    """One report of several runs, with their curves and summary, in a folder of its own.
+
+    Raises UsageError where the runs cannot be compared (see :func:`~harness.report.load.combine`).
+    """
+    combined = combine(results)
+    tables = {
+        "curves.csv": combined.curves.to_csv(index=False, lineterminator="\n"),
+        "summary.csv": combined.summary.to_csv(index=False, lineterminator="\n"),
+        "manifest.json": json.dumps(combined.manifest, indent=2, ensure_ascii=False) + "\n",
+    }
+    for name, content in tables.items():
+        write_atomically(output / name, content.encode())
+    return [output / name for name in tables] + _write(combined, output)
+
+
+def _write(result: RunResult, folder: Path) -> list[Path]:
+    drawn = {
+        "certified_accuracy": render(accuracy_figure(result)),
+        "cost": render(cost_figure(result)),
+    }
+    files = {
+        f"figures/{name}.{kind}": content
+        for name, kinds in drawn.items()
+        for kind, content in kinds.items()
+    }
+    files["summary.md"] = summary_markdown(result).encode()
+    pictures = {name: kinds["svg"] for name, kinds in drawn.items()}
+    files["report.html"] = report_html(result, pictures).encode()
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in files]

@@ -1,0 +1,289 @@
+"""Running a plan: train what is not yet stored, certify everything, keep what failed apart."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from harness import features as feature_maps
+from harness.curves import Curve, curve
+from harness.defense import Evidence, Shape, Task
+from harness.errors import HarnessError, NoSpaceError, RunFolderError
+from harness.machine import PeakMemory
+from harness.plan import Cell, Plan, learner_of
+from harness.store import RunFolder, Stored
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from harness.certificates import Certificate
+    from harness.learners.base import Learner
+    from harness.plugins import Registry
+    from harness.threats import Threat
+
+
+class Progress(Protocol):
+    """Told what happens; shows it or not."""
+
+    def start(self, cell: str, total: int, done: int) -> None:
+        """A cell begins: ``total`` base models, ``done`` of them from an earlier run."""
+
+    def advance(self, models: int) -> None:
+        """So many more base models are trained."""
+
+    def finish(self, cell: str, seconds: float, error: str | None) -> None:
+        """The cell is done, or failed with that error."""
+
+
+@dataclass(frozen=True)
+class Proved:
+    """One certificate of a cell under one threat, and its curve; both None if not covered."""
+
+    threat: Threat
+    certificate: Certificate | None
+    curve: Curve | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What became of a cell."""
+
+    cell: Cell
+    proved: tuple[Proved, ...] = ()
+    n_models: int = 0
+    train_s: float = 0.0
+    predict_s: float = 0.0
+    peak_rss_mb: float = 0.0
+    error: str | None = None
+
+    @property
+    def certify_s(self) -> float:
+        """Seconds to certify, under all threats."""
+        return sum(one.seconds for one in self.proved)
+
+
+def seeds(seed: int, defense: str, block: int) -> np.random.SeedSequence:
+    """The seeds of one block: they depend on the run's seed, the defense's name and the index."""
+    name = hashlib.sha256(defense.encode()).digest()
+    words = np.frombuffer(name[:16], dtype="<u4").tolist()
+    return np.random.SeedSequence([seed, *words], spawn_key=(block,))
+
+
+class Inputs:
+    """The run's data on its device, and its features, each computed once."""
+
+    def __init__(self, plan: Plan, device: torch.device) -> None:
+        self.plan = plan
+        self.device = device
+        self._made: dict[str, tuple[tuple[Tensor, Tensor], float]] = {}
+
+    def features(self, name: str) -> tuple[tuple[Tensor, Tensor], float]:
+        """Features of training and test set, and the seconds that they took once."""
+        if name not in self._made:
+            start = time.perf_counter()
+            make = feature_maps.images if name == "images" else _map(name)
+            data = self.plan.dataset
+            both = (make(data.x_train).to(self.device), make(data.x_test).to(self.device))
+            self._made[name] = (both, time.perf_counter() - start)
+        return self._made[name]
+
+
+def _map(name: str) -> Any:
+    return lambda x: feature_maps.compute(name, x)
+
+
+class _BlockTask(Task):
+    """One block of one cell."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        registry: Registry,
+        cell: Cell,
+        models: range,
+        index: int,
+        progress: Progress,
+    ) -> None:
+        data = inputs.plan.dataset
+        self.shape: Shape = inputs.plan.shape
+        self.x_train, self.y_train, self.x_test = data.x_train, data.y_train, data.x_test
+        self.models, self.device = models, inputs.device
+        self._inputs, self._registry, self._progress = inputs, registry, progress
+        self._seeds = (inputs.plan.seed, cell.name, index)
+        self._first = index == 0
+        self._charged: set[str] = set()
+        self.seconds = {"train": 0.0, "predict": 0.0}
+        self.reported = 0
+
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(seeds(*self._seeds))
+
+    def features(self, name: str) -> tuple[Tensor, Tensor]:
+        return self._use(name)
+
+    def images(self) -> tuple[Tensor, Tensor]:
+        return self._use("images")
+
+    def _use(self, name: str) -> tuple[Tensor, Tensor]:
+        both, seconds = self._inputs.features(name)
+        # Cells share features, but each is charged for them, once: costs must be comparable.
+        if self._first and name not in self._charged:
+            self.seconds["train"] += seconds
+        self._charged.add(name)
+        return both
+
+    def learner(self, spec: str) -> Learner:
+        return learner_of(self._registry, spec)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        if name not in self.seconds:
+            raise ValueError(f"unknown phase {name!r}; allowed: train, predict")
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._synchronize()
+            self.seconds[name] += time.perf_counter() - start
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self.device)
+
+    def advance(self, models: int) -> None:
+        self.reported += models
+        self._progress.advance(models)
+
+
+@dataclass
+class Runner:
+    """Runs the cells of a plan one after another, in its folder."""
+
+    plan: Plan
+    folder: RunFolder
+    registry: Registry
+    device: torch.device
+    progress: Progress
+    _inputs: Inputs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._inputs = Inputs(self.plan, self.device)
+
+    def run(self) -> list[CellResult]:
+        """The results of all cells. One that fails does not keep the others from finishing.
+
+        KeyboardInterrupt, a full disk and a folder that cannot be written end the run; what was
+        finished is kept.
+        """
+        return [self._run(cell) for cell in self.plan.cells]
+
+    def _run(self, cell: Cell) -> CellResult:
+        start = time.perf_counter()
+        try:
+            result = self._finish(cell)
+        except (NoSpaceError, RunFolderError):
+            raise
+        except Exception as error:
+            text = _one_line(error)
+            self.folder.write(f"failures/{cell.name}-{cell.key}.txt", traceback.format_exc())
+            result = CellResult(cell, error=text)
+        self.progress.finish(cell.label, time.perf_counter() - start, result.error)
+        return result
+
+    def _finish(self, cell: Cell) -> CellResult:
+        if cell.defense is None:
+            self.progress.start(cell.label, 0, 0)
+            raise HarnessError(cell.error or "the defense could not be loaded")
+        stored = self._gather(cell)
+        evidence = Evidence(
+            stored.arrays,
+            self.plan.dataset.n_train,
+            self.plan.dataset.n_labels,
+            self.plan.shape.dimension,
+        )
+        proved = [self._certify(cell, evidence, threat) for threat in self.plan.threats]
+        return CellResult(
+            cell,
+            tuple(proved),
+            stored.meta["n_models"],
+            stored.meta["train"],
+            stored.meta["predict"],
+            stored.meta["peak_rss_mb"],
+        )
+
+    def _certify(self, cell: Cell, evidence: Evidence, threat: Threat) -> Proved:
+        assert cell.defense is not None
+        if threat not in cell.defense.covers():
+            return Proved(threat, None, None, 0.0)
+        start = time.perf_counter()
+        certificate = cell.defense.certify(evidence, threat, self.plan.alpha)
+        seconds = time.perf_counter() - start
+        return Proved(threat, certificate, curve(certificate, self.plan.dataset.y_test), seconds)
+
+    def _gather(self, cell: Cell) -> Stored:
+        """The cell's evidence: stored, or its missing blocks trained and all of them merged."""
+        assert cell.defense is not None
+        stored = self.folder.evidence(cell.name, cell.key)
+        if stored is not None:
+            self.progress.start(cell.label, stored.meta["n_models"], stored.meta["n_models"])
+            return stored
+        blocks = cell.defense.blocks(self.plan.shape, lambda spec: learner_of(self.registry, spec))
+        parts = [self.folder.block(cell.name, cell.key, i) for i in range(len(blocks))]
+        done = sum(len(b) for b, part in zip(blocks, parts, strict=True) if part is not None)
+        self.progress.start(cell.label, sum(map(len, blocks)), done)
+        for index, (models, part) in enumerate(zip(blocks, parts, strict=True)):
+            if part is None:
+                parts[index] = self._train(cell, models, index)
+        finished = [part for part in parts if part is not None]
+        stored = Stored(
+            cell.defense.merge([part.arrays for part in finished]), _merge_meta(finished, blocks)
+        )
+        self.folder.save_evidence(cell.name, cell.key, stored)
+        return stored
+
+    def _train(self, cell: Cell, models: range, index: int) -> Stored:
+        assert cell.defense is not None
+        memory = PeakMemory()
+        memory.reset()
+        task = _BlockTask(self._inputs, self.registry, cell, models, index, self.progress)
+        arrays = {key: np.asarray(value) for key, value in cell.defense.gather(task).items()}
+        _refuse_objects(arrays)
+        if task.reported < len(models):
+            task.advance(len(models) - task.reported)
+        part = Stored(arrays, {**task.seconds, "peak_rss_mb": memory.megabytes()})
+        self.folder.save_block(cell.name, cell.key, index, part)
+        return part
+
+
+def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, Any]:
+    return {
+        "n_models": sum(map(len, blocks)),
+        "train": sum(part.meta["train"] for part in parts),
+        "predict": sum(part.meta["predict"] for part in parts),
+        "peak_rss_mb": max(part.meta["peak_rss_mb"] for part in parts),
+    }
+
+
+def _refuse_objects(arrays: dict[str, NDArray[Any]]) -> None:
+    for key, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"gather returned {key} as an array of objects; wanted numbers")
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, HarnessError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

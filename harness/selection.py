@@ -1,0 +1,114 @@
+"""Reading ``bagging[k=20,features=hog]``: a defense's name and its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from harness.defense import Defense, Parameters
+
+_OPENING, _CLOSING = "([{", ")]}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was asked for: the name of a defense and the parameters given, still as text."""
+
+    name: str
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Selection:
+        """Reads ``name`` or ``name[key=value,...]``; values may hold brackets and quotes.
+
+        Raises UsageError with one line for anything else.
+
+        >>> Selection.parse("bagging[k=20,learner=ridge(penalty=1, x='a,b')]").parameters
+        (('k', '20'), ('learner', "ridge(penalty=1, x='a,b')"))
+        """
+        name, bracket, rest = text.strip().partition("[")
+        name = name.strip()
+        if not name:
+            raise UsageError(f"no defense is named in {text!r}; wanted NAME or NAME[key=value,...]")
+        if not bracket:
+            return cls(name)
+        if not rest.endswith("]"):
+            raise UsageError(f"{text!r} does not end with a bracket; wanted {name}[key=value,...]")
+        pairs: dict[str, str] = {}
+        for part in _split(rest[:-1], text):
+            key, equals, value = (piece.strip() for piece in part.partition("="))
+            if not (key and equals and value):
+                raise UsageError(f"{part.strip()!r} in {text!r} is not of the form key=value")
+            if key in pairs:
+                raise UsageError(f"{key} is given twice in {text!r}")
+            pairs[key] = value
+        return cls(name, tuple(pairs.items()))
+
+    def build(self, defense: type[Defense[Any]]) -> Defense[Any]:
+        """The defense with these parameters. Raises UsageError for what its model refuses."""
+        fields = defense.Params.model_fields
+        for key, _ in self.parameters:
+            if key not in fields:
+                if not fields:
+                    raise UsageError(f"{self.name} has no parameters; found {key!r}")
+                raise unknown(f"parameter of {self.name}", key, fields)
+        try:
+            params = defense.Params.model_validate(dict(self.parameters))
+        except ValidationError as error:
+            raise UsageError(_explain(self.name, error, defense.Params)) from None
+        return defense(params)
+
+
+def label(name: str, params: Parameters) -> str:
+    """The canonical name of a cell: the defense and every parameter that is not at its default.
+
+    Reading it back with :meth:`Selection.parse` gives the same cell.
+    """
+    changed = [
+        f"{key}={value}"
+        for key, value in params.model_dump(mode="json").items()
+        if getattr(params, key) != type(params).model_fields[key].default
+    ]
+    return f"{name}[{','.join(changed)}]" if changed else name
+
+
+def _split(text: str, whole: str) -> Iterator[str]:
+    """The parts of ``text`` between commas that are outside brackets and quotes."""
+    depth, quote, start = 0, "", 0
+    for i, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth -= 1
+        elif character == "," and depth == 0:
+            yield text[start:i]
+            start = i + 1
+        if depth < 0:
+            break
+    if depth != 0 or quote:
+        raise UsageError(f"brackets or quotes do not match in {whole!r}")
+    if text[start:].strip() or start:
+        yield text[start:]
+
+
+def _explain(name: str, error: ValidationError, model: type[Parameters]) -> str:
+    """One line of a pydantic error: the value, what is allowed, what the parameter means."""
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        return f"{name}: {first['msg']}"
+    key = str(first["loc"][0])
+    wanted = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    meaning = model.model_fields[key].description
+    return f"{name}: {key}={first['input']} is not allowed: {wanted}" + (
+        f" ({key}: {meaning})" if meaning else ""
+    )
