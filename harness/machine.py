@@ -39,7 +39,6 @@ def machine() -> dict[str, Any]:
     """What kind of machine this is: nothing that names it."""
     return {
         "system": platform.system(),
-        "release": platform.release(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
