@@ -240,7 +240,7 @@ class Runner:
             self.progress.start(cell.label, stored.meta["n_models"], stored.meta["n_models"])
             return stored
         blocks = cell.defense.blocks(self.plan.shape, lambda spec: learner_of(self.registry, spec))
-        parts = [self.folder.block(cell.name, cell.key, i) for i in range(len(blocks))]
+        parts = [self._stored_block(cell, models, i) for i, models in enumerate(blocks)]
         done = sum(len(b) for b, part in zip(blocks, parts, strict=True) if part is not None)
         self.progress.start(cell.label, sum(map(len, blocks)), done)
         for index, (models, part) in enumerate(zip(blocks, parts, strict=True)):
@@ -253,6 +253,11 @@ class Runner:
         self.folder.save_evidence(cell.name, cell.key, stored)
         return stored
 
+    def _stored_block(self, cell: Cell, models: range, index: int) -> Stored | None:
+        """A finished block, unless it was cut differently (by another version of its learner)."""
+        part = self.folder.block(cell.name, cell.key, index)
+        return part if part and part.meta["models"] == [models.start, models.stop] else None
+
     def _train(self, cell: Cell, models: range, index: int) -> Stored:
         assert cell.defense is not None
         memory = PeakMemory()
@@ -262,7 +267,8 @@ class Runner:
         _refuse_objects(arrays)
         if task.reported < len(models):
             task.advance(len(models) - task.reported)
-        part = Stored(arrays, {**task.seconds, "peak_rss_mb": memory.megabytes()})
+        meta = {"models": [models.start, models.stop], "peak_rss_mb": memory.megabytes()}
+        part = Stored(arrays, {**task.seconds, **meta})
         self.folder.save_block(cell.name, cell.key, index, part)
         return part
 

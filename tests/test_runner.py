@@ -159,6 +159,18 @@ def test_an_interrupted_cell_goes_on_where_it_stopped(
     assert np.array_equal(votes_in(tmp_path / "whole"), votes_in(tmp_path / "cut"))
 
 
+def test_a_block_that_was_cut_differently_is_trained_again(
+    coins: Registry, tiny: Dataset, tmp_path: Path
+) -> None:
+    plan = plan_of(coins, tiny, "coin")
+    with open_run(tmp_path, plan.identity(), fresh=False) as folder:
+        one = runner(coins, plan, folder, None)
+        one._train(plan.cells[0], range(5), 0)
+        Coin.trained.clear()
+        one.run()
+    assert Coin.trained == [range(4), range(4, 8), range(8, 10)]
+
+
 def test_control_c_ends_the_run_and_keeps_the_blocks(
     coins: Registry, tiny: Dataset, tmp_path: Path
 ) -> None:
