@@ -5,14 +5,14 @@ Jia, Cao, Gong: Intrinsic Certified Robustness of Bagging against Data Poisoning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from harness.certificates import ABSTAIN, Guarantee, PointwiseCertificate
+from harness.certificates import ABSTAIN, DETERMINISTIC, Guarantee, PointwiseCertificate
 from harness.confidence import Split, simuem
 from harness.defense import (
     Arrays,
@@ -25,6 +25,7 @@ from harness.defense import (
     even_blocks,
 )
 from harness.features import feature_count
+from harness.learners.spec import parse_spec
 from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:
@@ -34,10 +35,22 @@ if TYPE_CHECKING:
 class BaggingParameters(Parameters):
     """Parameters of bagging; the defaults are those of the paper for MNIST 1/7."""
 
-    k: int = Field(50, ge=1, description="examples in a subsample, drawn with replacement")
-    n_models: int = Field(1000, ge=1, description="base models, N: one for each subsample")
-    learner: str = Field("ridge", description="how a base model is fitted")
+    k: int = Field(
+        50, ge=1, le=10**9, description="examples in a subsample, drawn with replacement"
+    )
+    n_models: int = Field(
+        1000, ge=1, le=10**9, description="base models, N: one for each subsample"
+    )
+    learner: str = Field(
+        "ridge",
+        description="how a base model is fitted; 1nn needs no sampling: see exact",
+    )
     features: str = Field("hog", description="what a base model sees: raw, binarised or hog")
+    exact: bool = Field(
+        default=True,
+        description="with learner=1nn, compute the label probabilities: no votes, so neither "
+        "n_models nor alpha is used; false samples votes as for any learner",
+    )
     split: Split = certify_field(
         "paper",
         description="how alpha is shared out: paper (alpha / (e c) a bound) or per-example "
@@ -46,17 +59,29 @@ class BaggingParameters(Parameters):
 
 
 class Bagging(Defense[BaggingParameters]):
-    """Bagging with the certified poisoning size of Theorem 1 and the bounds of SimuEM."""
+    """Bagging with the certified poisoning size of Theorem 1 and the bounds of SimuEM.
+
+    Nearest neighbours are the exception: their label probabilities are known, nothing is sampled,
+    and the certificate is deterministic.
+    """
 
     name = "bagging"
     title = "Bagging: vote of base models trained on small subsamples"
     paper = "Jia, Cao, Gong: Intrinsic Certified Robustness of Bagging, AAAI 2021"
     Params = BaggingParameters
+    isolated = True
+    needs: ClassVar[Mapping[str, str]] = {
+        "votes": "(e, c): how many base models vote for each label",
+        "n_train": "training examples, n",
+        "k": "examples in a subsample",
+    }
 
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.POISONED_EXAMPLE)
 
     def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+        if self._is_exact():
+            return [range(1)]
         fitted = learner(self.params.learner)
         d = shape.dimension if fitted.images else feature_count(self.params.features, shape.example)
         size = fitted.models_per_block(self.params.k, d)
@@ -65,8 +90,11 @@ class Bagging(Defense[BaggingParameters]):
     def gather(self, task: Task) -> Arrays:
         """TrainUnderSample (Algorithm 1): ``votes`` (e, c) of this block's base models.
 
-        A base model sees its own k examples and nothing else; Theorem 1 rests on that.
+        A base model sees its own k examples and nothing else; Theorem 1 rests on that. Where they
+        are known, their ``probabilities`` (e, c) instead.
         """
+        if self._is_exact():
+            return self._probabilities(task)
         p = self.params
         learner = task.learner(p.learner)
         x, x_test = task.images() if learner.images else task.features(p.features)
@@ -80,19 +108,44 @@ class Bagging(Defense[BaggingParameters]):
         task.advance(len(task.models))
         return {"votes": np.stack(votes, axis=1).astype(np.int64)}
 
+    def _probabilities(self, task: Task) -> Arrays:
+        from harness.defenses.bagged_nearest import label_probabilities
+        from harness.learners.nearest import NearestNeighbour
+
+        p, learner = self.params, task.learner(self.params.learner)
+        assert isinstance(learner, NearestNeighbour)
+        x, x_test = task.features(p.features)
+        with task.phase("predict"):
+            probabilities = label_probabilities(
+                learner, x, task.labels(), x_test, task.shape.n_labels, p.k
+            )
+        task.advance(1)
+        return {"probabilities": probabilities}
+
+    def _is_exact(self) -> bool:
+        return self.params.exact and parse_spec(self.params.learner).name == "1nn"
+
     def guarantee(self, alpha: float) -> Guarantee:
+        return DETERMINISTIC if self._is_exact() else self._sampled(alpha)
+
+    def _sampled(self, alpha: float) -> Guarantee:
         split = "example" if self.params.split == "per-example" else "report"
         return Guarantee.probabilistic(alpha, split)
 
     def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
         """Certify (Algorithm 1): ties in the vote go to the smaller label."""
-        bounds = simuem(evidence["votes"], alpha, split=self.params.split)
+        if "probabilities" in evidence:
+            from harness.defenses.bagged_nearest import exact_bounds
+
+            bounds = exact_bounds(evidence["probabilities"], evidence.n_train)
+            guarantee = DETERMINISTIC
+        else:
+            bounds = simuem(evidence["votes"], alpha, split=self.params.split)
+            guarantee = self._sampled(alpha)
         radii = certified_poisoning_size(
             bounds.p_lower, bounds.p_upper, evidence.n_train, self.params.k, threat
         )
-        return PointwiseCertificate(
-            "theorem-1", threat, self.guarantee(alpha), bounds.prediction, radii
-        )
+        return PointwiseCertificate("theorem-1", threat, guarantee, bounds.prediction, radii)
 
 
 def certified_poisoning_size(

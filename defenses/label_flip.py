@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -27,13 +28,15 @@ from harness.defense import (
     Task,
     certify_field,
 )
+from harness.defenses.label_flip_rivals import log_error_against_rivals
 from harness.errors import UsageError
 from harness.flips import exact_radius, kl_radius
 from harness.threats import Threat, Unit, covered
 
 _CHUNK = 2**18
 """Influence coefficients held at once, in float64: a few arrays of 2 MiB, which fit in a cache."""
-
+_CHUNK_OF_MANY = 2**22
+"""The same for more than two labels, where they are cut up once more: 32 MiB."""
 
 _FAR = 1e3
 """As far as t a is followed: beyond, the bound is far below anything that a radius can use."""
@@ -42,7 +45,12 @@ _FAR = 1e3
 class LabelFlipParameters(Parameters):
     """Parameters of randomised label flips; q and the penalty may not be tuned on the labels."""
 
-    q: float = Field(0.4, gt=0, lt=0.5, description="probability that a label is flipped")
+    q: float = Field(
+        0.4,
+        gt=0,
+        lt=1,
+        description="probability that a label is flipped, below 1 - 1/c for c labels",
+    )
     penalty: float = Field(0.01, gt=0, description="ridge penalty lambda, as a fraction of n")
     features: str = Field("hog", description="what the classifier sees: raw, binarised or hog")
     certificate: Literal["exact", "kl"] = certify_field(
@@ -55,7 +63,9 @@ class LabelFlip(Defense[LabelFlipParameters]):
 
     The classifier that is certified is the vote of ridge regressions over all random flips. Its
     score is linear in the labels, so the probability of its winning label is bounded in closed
-    form; nothing is sampled and the certificate is deterministic.
+    form; nothing is sampled and the certificate is deterministic. A label is kept with probability
+    1 - q, else it becomes another one, each as likely; with more than two labels the regressions
+    are one against all.
     """
 
     name = "label-flip"
@@ -67,24 +77,24 @@ class LabelFlip(Defense[LabelFlipParameters]):
         return covered(Unit.LABEL)
 
     def check(self, shape: Shape) -> None:
-        if shape.n_labels != 2:
+        limit = 1 - 1 / shape.n_labels
+        if self.params.q >= limit:
             raise UsageError(
-                f"label-flip is for data sets with two labels; this one has {shape.n_labels}"
+                f"label-flip: q={self.params.q:g} is not allowed; with {shape.n_labels} labels it "
+                f"must be below {limit:g}, or the labels say nothing"
             )
 
     def gather(self, task: Task) -> Arrays:
-        """``predictions`` (e,) and ``log_error`` (e,), the log-probability of the other label."""
+        """``predictions`` (e,) and ``log_error`` (e,), the log-probability of any other label."""
         p = self.params
         x, x_test = task.features(p.features)
         with task.phase("train"):
             influence = ridge_influence(x.double(), x_test.double(), p.penalty * len(x))
-        ones = task.labels() == 1
-        noisy = torch.full((len(ones),), p.q, dtype=torch.float64, device=ones.device)
-        noisy[ones] = 1 - p.q
-        rows = max(1, _CHUNK // task.shape.n_train)
+        bound, chunk = self._bound(task), _CHUNK if task.shape.n_labels == 2 else _CHUNK_OF_MANY
+        rows = max(1, chunk // task.shape.n_train)
         with task.phase("predict"):
             parts = [
-                log_error_bound(influence(slice(start, start + rows)), noisy)
+                bound(influence(slice(start, start + rows)))
                 for start in range(0, task.shape.n_test, rows)
             ]
         task.advance(1)
@@ -93,14 +103,23 @@ class LabelFlip(Defense[LabelFlipParameters]):
             "log_error": np.concatenate([error for _, error in parts]),
         }
 
+    def _bound(self, task: Task) -> Callable[[Tensor], tuple[NDArray[Any], NDArray[Any]]]:
+        labels, q, c = task.labels(), self.params.q, task.shape.n_labels
+        if c > 2:
+            return partial(log_error_against_rivals, labels=labels, q=q, n_labels=c)
+        # Two labels have one score: label 1's, which wins where it is above one half.
+        noisy = torch.full((len(labels),), q, dtype=torch.float64, device=labels.device)
+        noisy[labels == 1] = 1 - q
+        return partial(log_error_bound, noisy=noisy)
+
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
 
     def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
         """Certified number of flipped labels, at most n: there are no more to flip."""
         log_error, q, n = evidence["log_error"], self.params.q, evidence.n_train
-        exact = self.params.certificate == "exact"
-        radii = exact_radius(log_error, q, n) if exact else kl_radius(log_error, q)
+        c, exact = evidence.n_labels, self.params.certificate == "exact"
+        radii = exact_radius(log_error, q, n, c) if exact else kl_radius(log_error, q, c)
         return PointwiseCertificate(
             "neyman-pearson" if exact else "kl",
             threat,

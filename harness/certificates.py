@@ -130,11 +130,14 @@ class AccuracyCertificate(Certificate):
 
     ``label_probabilities`` (e, c): for each test example how probable each predicted label is, over
     the randomness of training. ``bound(p, r)`` takes p (e,), the probability of the right label,
-    and one integer r, and returns a lower bound in [0, 1] that falls with r.
+    and one integer r, and returns a lower bound in [0, 1] that falls with r. Where
+    ``label_probabilities`` are lower confidence bounds, ``mean_probabilities`` (e, c) are the
+    plain means behind them: the clean accuracy is theirs.
     """
 
     label_probabilities: FloatArray
     bound: Callable[[FloatArray, int], float]
+    mean_probabilities: FloatArray | None = None
 
     def _right(self, labels: IntArray) -> FloatArray:
         return self.label_probabilities[np.arange(labels.size), labels]
@@ -144,7 +147,10 @@ class AccuracyCertificate(Certificate):
         return np.array([self.bound(p, int(one)) for one in np.atleast_1d(r)])
 
     def clean_accuracy(self, labels: IntArray) -> float:
-        return float(self._right(labels).mean())
+        means = self.mean_probabilities
+        if means is None:
+            means = self.label_probabilities
+        return float(means[np.arange(labels.size), labels].mean())
 
     def last_radius(self, labels: IntArray) -> int:
         p = self._right(labels)

@@ -143,12 +143,22 @@ class Defense(ABC, Generic[P]):
 
     ``name`` is how it is selected; ``title`` one line for people; ``paper`` its source. ``Params``
     is its parameters' model. ``covers`` lists the threats under which it can prove something.
+
+    ``needs`` says what ``certify`` must be told about base models that somebody else trained, name
+    to meaning: arrays of the evidence, ``n_train`` and ``dimension`` if it reads them, and every
+    parameter of the training that it reads. Nothing in there is ever assumed. Empty, as it is at
+    first, where it cannot work from other people's models.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
     Params: ClassVar[type[Parameters]] = Parameters
+    needs: ClassVar[Mapping[str, str]] = {}
+
+    isolated: ClassVar[bool] = False
+    """Whether a base model may depend on nothing but its own examples, as the certificates of
+    bagging and of partitions assume. Say so, and :mod:`harness.testing` checks it."""
 
     def __init__(self, params: P) -> None:
         self.params = params

@@ -14,6 +14,10 @@ class UsageError(HarnessError):
     """A value that is not allowed: names the value and what is allowed."""
 
 
+class UnsuitableError(UsageError):
+    """A defense that cannot work on data of that kind; the default comparison leaves it out."""
+
+
 class DataError(HarnessError):
     """A data set that cannot be used: names the file or array and what is wrong with it."""
 

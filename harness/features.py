@@ -35,19 +35,6 @@ HOG_POOLING = 3 / 28
 """Standard deviation of the Gaussian that pools gradients, as a fraction of the image's side."""
 
 _ARCTANGENT = (
-    0.0035221415463918735,
-    -0.02002964847044454,
-    0.0536512886749258,
-    -0.0949436244381823,
-    0.1351972939562434,
-    -0.1807719759958284,
-    0.25454442040746467,
-    -0.42440940484372125,
-    1.273239521547759,
-)
-"""arctan(t) / (pi / 4) is t times this polynomial in t^2, highest power first, for t in [0, 1]."""
-
-_ARCTANGENT = (
     0.00352214154639,
     -0.0200296484704,
     0.0536512886749,

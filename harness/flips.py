@@ -1,8 +1,9 @@
-"""How many independently flipped bits a vote survives: the radii behind randomised flips.
+"""How many independently flipped values a vote survives: the radii behind randomised flips.
 
-Each of many bits (labels, or binary features and labels) is flipped with probability q < 1/2 before
-training. If a label wins with probability 1 - error over the flips, how many bits may an attacker
-change so that it still wins? Errors are natural logarithms: they may be far below 1e-300.
+Each of many values (labels, or binary features and labels) is kept with probability 1 - q before
+training, and else replaced by another of its c possible values, each with probability q / (c - 1).
+If a label wins with probability 1 - error over the flips, how many values may an attacker change so
+that it still wins? Errors are natural logarithms: they may be far below 1e-300.
 """
 
 from typing import Any
@@ -17,15 +18,19 @@ from harness.certificates import ABSTAIN
 _LOG_HALF = float(np.log(0.5))
 _MOST = 2.0**62
 """The largest radius that is ever given."""
+_NOTHING = 1e-40
+"""Probabilities below it are left out of sums that are near one half."""
 
 
-def kl_radius(log_error: NDArray[np.float64], q: float) -> NDArray[np.int64]:
+def kl_radius(log_error: NDArray[np.float64], q: float, c: int = 2) -> NDArray[np.int64]:
     """The radius of Rosenfeld et al. (2020), by a bound on the Kullback-Leibler divergence.
 
     ``log(4 p (1 - p)) / (2 (1 - 2 q) log(q / (1 - q)))`` with p = 1 - error, rounded down; -1 where
-    the error is one half or more. ``log_error`` (e,): natural logarithms; 0 < q < 1/2.
+    the error is one half or more. The denominator is -2 times the divergence that one changed value
+    causes; of c values, one kept with probability 1 - q, the others with b = q / (c - 1), it is
+    (1 - q - b) log((1 - q) / b). ``log_error`` (e,): natural logarithms; 0 < q < 1 - 1/c.
     """
-    _check(q)
+    _check(q, c)
     certain = log_error < _LOG_HALF
     safe = np.where(certain, log_error, -1.0)
     # 4 p (1 - p) is 1 - (1 - 2 error)^2, which is the better form where the error is near one half.
@@ -35,46 +40,111 @@ def kl_radius(log_error: NDArray[np.float64], q: float) -> NDArray[np.int64]:
         near = np.log1p(-(excess**2))
         far = np.log(4.0) + safe + np.log1p(-np.exp(safe))
     numerator = np.where(safe > -1, near, far)
-    # log(q / (1 - q)) is -2 atanh(1 - 2 q), without a difference of near numbers.
-    radius = np.minimum(numerator, 0.0) / (-4 * (1 - 2 * q) * np.arctanh(1 - 2 * q))
+    # 1 - q - b, never too small, and log((1 - q) / b) without a difference of near numbers.
+    b = q / (c - 1)
+    apart = 1 - q * c / (c - 1) + (4e-16 if c > 2 else 0.0)
+    radius = np.minimum(numerator, 0.0) / (-2 * apart * np.log1p(apart / b))
     # Down by more than the rounding of a few operations, so that an integer is never gained.
     whole = np.floor(np.minimum(radius * (1 - 1e-12), _MOST))
     return np.where(certain, whole, ABSTAIN).astype(np.int64)
 
 
-def exact_radius(log_error: NDArray[np.float64], q: float, n: int) -> NDArray[np.int64]:
-    """The largest number F <= n of changed bits that cannot turn the vote (Neyman-Pearson).
+def exact_radius(log_error: NDArray[np.float64], q: float, n: int, c: int = 2) -> NDArray[np.int64]:
+    """The largest number F <= n of changed values that cannot turn the vote (Neyman-Pearson).
 
-    Let Z be how many of the F noisy bits agree with the original ones: Bin(F, 1 - q) without the
-    attack, Bin(F, q) with it. Among all events of probability ``error`` without the attack, the one
-    that is most probable with it takes the smallest Z first; F is certified while that stays below
-    one half. Equivalently, while the error is below the probability, without the attack, of the
-    event {smallest Z first} that has one half with it (:func:`_log_critical_errors`).
+    A changed value multiplies the likelihood of what the noise makes of it by (1 - q) / b if that
+    is the attacker's value, by the inverse if it is the original, and by 1 otherwise, where
+    b = q / (c - 1). So everything rests on D, the number of the F noisy values that agree with the
+    attacker's less the number that agree with the original ones. Among all events of probability
+    ``error`` without the attack, the one that is most probable with it takes the largest D first; F
+    is certified while that stays below one half. Equivalently, while the error is below the
+    probability, without the attack, of the event {largest D first} that has one half with it.
 
-    ``log_error`` (e,): natural logarithms; 0 < q < 1/2; -1 where the error is one half or more.
+    ``log_error`` (e,): natural logarithms; 0 < q < 1 - 1/c; -1 where the error is one half or more.
     """
-    _check(q)
+    _check(q, c)
     smallest = float(np.nanmin(log_error, initial=0.0))
-    size = 64
-    critical = _log_critical_errors(min(size, n), q)
-    while size < n and smallest < critical[-1]:
-        size *= 4
-        critical = _log_critical_errors(min(size, n), q)
+    critical = _binary_critical(smallest, q, n) if c == 2 else _walk_critical(smallest, q, n, c)
     # The critical error falls with F: count the F = 0, 1, ... at which it is above the error.
     radius = np.searchsorted(-critical, -log_error, side="left").astype(np.int64) - 1
     return np.where(np.isnan(log_error), ABSTAIN, radius)
 
 
-def _check(q: float) -> None:
-    if not 0 < q < 0.5:
-        raise ValueError(f"the flip probability must be above 0 and below 1/2, found {q}")
+def _check(q: float, c: int) -> None:
+    if c < 2:
+        raise ValueError(f"a value that may be flipped has at least 2 values, found {c}")
+    if not 0 < q < (c - 1) / c:
+        limit = "1/2" if c == 2 else f"1 - 1/{c}"
+        raise ValueError(f"the flip probability must be above 0 and below {limit}, found {q}")
+
+
+def _walk_critical(smallest: float, q: float, n: int, c: int) -> NDArray[np.float64]:
+    """For F = 0, 1, ... the log of the smallest error that is no longer certified; any c.
+
+    Goes on until that is at most ``smallest``, or F = n. Rounded down, so that the comparison with
+    it is safe.
+
+    Every outcome with D = x is (b / (1 - q))^x times as probable without the attack as with it. The
+    event of attacked probability one half lies around the median of the attacked D, where nothing
+    is small; only that factor is, and its logarithm is known. The distribution of the attacked D is
+    a walk: one up with probability 1 - q, one down with b, else it stays. F is the number of steps,
+    and all that is added is positive, so its relative error grows by 6 roundings a step at most.
+    """
+    b = q / (c - 1)
+    log_ratio = min(float(np.log(q) - np.log(c - 1) - np.log1p(-q)), 0.0)
+    walk, highest, critical = np.ones(1), 0, [_LOG_HALF]  # walk[i]: the probability of highest - i
+    powers = np.ones(1)
+    while len(critical) <= n and critical[-1] > smallest:
+        if powers.size < walk.size + 2:
+            powers = np.exp(log_ratio * np.arange(2 * walk.size + 2))
+        walk, highest = _step(walk, highest, 1 - q, b, (c - 2) * b)
+        size = len(critical) + walk.size
+        slack = 1e-12 + 2e-15 * size
+        # Highest values first, up to one half or a hair less.
+        mass = np.cumsum(walk)
+        last = int(np.searchsorted(mass, 0.5 * (1 - 2 * slack)))
+        above = mass[last - 1] if last else 0.0
+        share = max(0.5 * (1 - 2 * slack) - above, 0.0)
+        clean = share + float(walk[:last] @ powers[last:0:-1])
+        log_clean = (highest - last) * log_ratio + float(np.log(clean))
+        rounding = slack + 1e-15 * size * (2 + abs(float(np.log(q))))
+        critical.append(min(log_clean - rounding, critical[-1]))
+    return np.array(critical)
+
+
+def _step(
+    walk: NDArray[np.float64], highest: int, up: float, down: float, stay: float
+) -> tuple[NDArray[np.float64], int]:
+    """The walk's distribution one step later, without ends that have practically no probability."""
+    after = np.zeros(walk.size + 2)
+    after[:-2] = up * walk
+    after[1:-1] += stay * walk
+    after[2:] += down * walk
+    first, last = 0, after.size
+    while after[first] < _NOTHING:
+        first += 1
+    while after[last - 1] < _NOTHING:
+        last -= 1
+    return after[first:last], highest + 1 - first
+
+
+def _binary_critical(smallest: float, q: float, n: int) -> NDArray[np.float64]:
+    """As :func:`_walk_critical` for c = 2, in closed form: D is 2 Bin(F, q) - F."""
+    size = 64
+    critical = _log_critical_errors(min(size, n), q)
+    while size < n and smallest < critical[-1]:
+        size *= 4
+        critical = _log_critical_errors(min(size, n), q)
+    return critical
 
 
 def _log_critical_errors(largest: int, q: float) -> NDArray[np.float64]:
-    """For F = 0 ... ``largest``, the log of the smallest error that is no longer certified.
+    """For F = 0 ... ``largest``, the log of the smallest error that is no longer certified; c = 2.
 
-    With t the median of Bin(F, q), the event of attacked probability one half is {Z < t} and a
-    share of {Z = t}. Rounded down, so that the comparison with it is safe.
+    With Z the number of noisy bits that agree with the original ones, Bin(F, 1 - q) without the
+    attack and Bin(F, q) with it, and t the median of the latter, the event of attacked probability
+    one half is {Z < t} and a share of {Z = t}. Rounded down, so that the comparison with it is
+    safe.
     """
     f = np.arange(largest + 1, dtype=np.float64)
     t = _median(f, q)

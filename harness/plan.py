@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.datasets.base import Dataset
 from harness.defense import Defense, Shape
-from harness.errors import UsageError
-from harness.features import check_features
+from harness.errors import HarnessError, UnsuitableError, UsageError
+from harness.features import FEATURES, check_features, is_image
 from harness.learners.spec import resolve
 from harness.selection import Selection, label
 
@@ -70,6 +72,12 @@ class Plan:
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    def folder_name(self) -> str:
+        """The name of the folder that the run gets unless another is given."""
+        source, _, argument = self.dataset.name.partition(":")
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(argument).stem).strip("-")
+        return "-".join(part for part in (source, stem, self.digest()) if part)
+
 
 def shape_of(dataset: Dataset) -> Shape:
     """The sizes of a data set."""
@@ -103,7 +111,7 @@ def make_plan(
     for text in selections or DEFAULT_DEFENSES:
         try:
             cell = _cell(registry, Selection.parse(text), dataset, seed)
-        except UsageError as error:
+        except UnsuitableError as error:
             if selections:
                 raise
             left_out.append(str(error))
@@ -121,23 +129,48 @@ def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int)
     if broken is not None and selection.name not in registry.defenses.entries:
         return Cell(selection.name, selection.name, broken.distribution, None, "", str(broken))
     entry = registry.defenses[selection.name]
-    defense = selection.build(entry.value)
-    shape = shape_of(dataset)
-    name = label(selection.name, defense.params)
-    _check_shared(defense, shape, registry)
-    defense.check(shape)
-    key = evidence_key(selection.name, defense, dataset, seed, entry.distribution)
+    try:
+        defense = selection.build(entry.value)
+        name = label(selection.name, defense.params)
+        trained_by = _check(defense, shape_of(dataset), registry)
+    except HarnessError:
+        raise
+    except Exception as error:  # of a plugin: it must not keep the other cells from running
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return Cell(selection.name, selection.name, entry.distribution, None, "", text)
+    versions = " and ".join([entry.distribution, *trained_by])
+    key = evidence_key(selection.name, defense, dataset, seed, versions)
     return Cell(name, selection.name, entry.distribution, defense, key)
 
 
-def _check_shared(defense: Defense[Any], shape: Shape, registry: Registry) -> None:
-    """The parameters that mean the same in every defense: ``features`` and ``learner``."""
-    features = getattr(defense.params, "features", None)
-    if isinstance(features, str):
-        check_features(features, shape.example)
+def _check(defense: Defense[Any], shape: Shape, registry: Registry) -> list[str]:
+    """Checks what can be without training; returns the distribution of the learner, if any.
+
+    ``features`` and ``learner`` mean the same in every defense that has them. Raises UsageError,
+    and UnsuitableError where the data set is what is wrong.
+    """
+    learner, trained_by = None, []
     spec = getattr(defense.params, "learner", None)
     if isinstance(spec, str):
-        learner_of(registry, spec)
+        learner = learner_of(registry, spec)
+        entry = registry.learners.entries.get(spec.partition("(")[0].strip())
+        trained_by = [entry.distribution] if entry else []
+    features = getattr(defense.params, "features", None)
+    if isinstance(features, str) and features not in FEATURES:
+        check_features(features, shape.example)
+    try:
+        if learner is not None and learner.images:
+            if not is_image(shape.example):
+                raise UsageError(
+                    f"learner={spec} needs images (height, width) or (height, width, channels), "
+                    f"and an example here has shape {shape.example}"
+                )
+        elif isinstance(features, str):
+            check_features(features, shape.example)
+        defense.check(shape)
+    except UsageError as error:
+        raise UnsuitableError(str(error)) from None
+    return trained_by
 
 
 def learner_of(registry: Registry, spec: str) -> Learner:
@@ -153,8 +186,8 @@ def evidence_key(
 ) -> str:
     """Names what training leaves behind: cells with the same key share their evidence.
 
-    It covers the defense and its version, the parameters that training reads, the data and the
-    seed; not the threat, alpha, or parameters that only certifying reads.
+    It covers the defense, its version and the learner's, the parameters that training reads, the
+    data and the seed; not the threat, alpha, or parameters that only certifying reads.
     """
     only_certify = defense.params.certify_only()
     trained = defense.params.model_dump(mode="json", exclude=set(only_certify))

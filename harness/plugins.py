@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pluggy
 
 from harness import __version__, hookspecs
-from harness.errors import UsageError, unknown
+from harness.errors import DataError, HarnessError, UsageError, unknown
 
 if TYPE_CHECKING:
     from click import Command
@@ -110,7 +110,7 @@ class PluginManager:
             distribution = _distribution(entry)
             try:
                 plugin = entry.load()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._problem(entry.name, distribution, error)
             else:
                 self.register(plugin, entry.name, distribution)
@@ -131,9 +131,13 @@ class PluginManager:
         from harness.defense import Defense
         from harness.learners.base import Learner
 
-        defenses = self._collect("defense", "harness_register_defenses", _subclass_of(Defense))
+        defenses = self._collect(
+            "defense", "harness_register_defenses", _subclass_of(Defense, "title", "paper")
+        )
         datasets = self._collect("dataset", "harness_register_datasets", _source)
-        learners = self._collect("learner", "harness_register_learners", _subclass_of(Learner))
+        learners = self._collect(
+            "learner", "harness_register_learners", _subclass_of(Learner, "summary")
+        )
         problems = tuple(self._problems)
         return Registry(
             Catalogue(*defenses, problems),
@@ -144,7 +148,7 @@ class PluginManager:
 
     def commands(self) -> list[Command]:
         """The commands that plugins add."""
-        return [item for _, item in self._ask("harness_add_commands", lambda item: None)]
+        return [item for _, item in self._ask("harness_add_commands", _command)]
 
     def _collect(
         self, kind: str, hook: str, check: Callable[[Any], str | None]
@@ -166,7 +170,7 @@ class PluginManager:
             distribution, name = implementation.plugin_name.rsplit(":", 1)
             try:
                 items = list(implementation.function())
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._problem(name, distribution, error)
                 continue
             for item in items:
@@ -176,7 +180,7 @@ class PluginManager:
                 else:
                     yield distribution, item
 
-    def _problem(self, name: str, distribution: str, error: Exception) -> None:
+    def _problem(self, name: str, distribution: str, error: BaseException) -> None:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         self._problems.append(Problem(name, distribution, text))
 
@@ -193,22 +197,38 @@ def load_dataset(registry: Registry, spec: str, data_root: Path | None) -> Datas
     from harness.datasets.base import load
 
     registry.datasets[spec.partition(":")[0]]
-    return load(spec, registry.datasets.values(), data_root)
+    try:
+        return load(spec, registry.datasets.values(), data_root)
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:  # of a plugin
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"the dataset {spec} cannot be loaded: {text}") from error
 
 
 def _distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
 
 
-def _subclass_of(base: type) -> Callable[[Any], str | None]:
+def _subclass_of(base: type, *texts: str) -> Callable[[Any], str | None]:
+    """A check of classes: subclasses of ``base``, complete, with a name and those other texts."""
+
     def check(item: Any) -> str | None:
         if not (isinstance(item, type) and issubclass(item, base)):
             return f"{item!r} is not a subclass of {base.__module__}.{base.__name__}"
-        if not isinstance(getattr(item, "name", None), str):
-            return f"{item.__qualname__} has no name"
-        return None
+        for text in ("name", *texts):
+            if not isinstance(getattr(item, text, None), str):
+                return f"{item.__qualname__} has no {text}"
+        missing = getattr(item, "__abstractmethods__", None)
+        return f"{item.__qualname__} lacks {', '.join(sorted(missing))}" if missing else None
 
     return check
+
+
+def _command(item: Any) -> str | None:
+    import click
+
+    return None if isinstance(item, click.Command) and item.name else f"{item!r} is no command"
 
 
 def _source(item: Any) -> str | None:

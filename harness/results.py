@@ -50,10 +50,15 @@ def write_results(
     command: Sequence[str],
 ) -> None:
     """Writes ``curves.csv``, ``summary.csv``, ``certificates.npz`` and ``manifest.json``."""
-    folder.write("curves.csv", _csv(CURVES, _curve_rows(results)))
+    folder.write("curves.csv", curves_csv(results))
     folder.write("summary.csv", _csv(SUMMARY, _summary_rows(results)))
     folder.write("certificates.npz", npz_bytes(_certificates(results)))
     folder.write("manifest.json", _json(manifest(plan, device, command, results)))
+
+
+def curves_csv(results: Sequence[CellResult]) -> str:
+    """``curves.csv``: a row for each r at which a certified accuracy is known."""
+    return _csv(CURVES, _curve_rows(results))
 
 
 def write_manifest(
@@ -189,7 +194,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=2) + "\n"
 
 
 def _certificates(results: Sequence[CellResult]) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def _map(name: str) -> Any:
     return lambda x: feature_maps.compute(name, x)
 
 
-class _BlockTask(Task):
-    """One block of one cell."""
+class BlockTask(Task):
+    """One block of one cell: what ``gather`` is given; ``index`` is the block's in the cell."""
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class Runner:
             result = self._finish(cell)
         except (NoSpaceError, RunFolderError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin may even call sys.exit
             text = _one_line(error)
             self.folder.write(f"failures/{cell.name}-{cell.key}.txt", traceback.format_exc())
             result = CellResult(cell, error=text)
@@ -262,7 +262,7 @@ class Runner:
         assert cell.defense is not None
         memory = PeakMemory()
         memory.reset()
-        task = _BlockTask(self._inputs, self.registry, cell, models, index, self.progress)
+        task = BlockTask(self._inputs, self.registry, cell, models, index, self.progress)
         arrays = {key: np.asarray(value) for key, value in cell.defense.gather(task).items()}
         _refuse_objects(arrays)
         if task.reported < len(models):
@@ -288,7 +288,7 @@ def _refuse_objects(arrays: dict[str, NDArray[Any]]) -> None:
             raise TypeError(f"gather returned {key} as an array of objects; wanted numbers")
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, HarnessError):
         return text

@@ -41,7 +41,7 @@ class Selection:
         if not rest.endswith("]"):
             raise UsageError(f"{text!r} does not end with a bracket; wanted {name}[key=value,...]")
         pairs: dict[str, str] = {}
-        for part in _split(rest[:-1], text):
+        for part in split(rest[:-1], ",", text):
             key, equals, value = (piece.strip() for piece in part.partition("="))
             if not (key and equals and value):
                 raise UsageError(f"{part.strip()!r} in {text!r} is not of the form key=value")
@@ -78,8 +78,11 @@ def label(name: str, params: Parameters) -> str:
     return f"{name}[{','.join(changed)}]" if changed else name
 
 
-def _split(text: str, whole: str) -> Iterator[str]:
-    """The parts of ``text`` between commas that are outside brackets and quotes."""
+def split(text: str, separator: str, whole: str) -> Iterator[str]:
+    """The parts of ``text`` between separators that are outside brackets and quotes.
+
+    Raises UsageError, naming ``whole``, where these do not match.
+    """
     depth, quote, start = 0, "", 0
     for i, character in enumerate(text):
         if quote:
@@ -90,7 +93,7 @@ def _split(text: str, whole: str) -> Iterator[str]:
             depth += 1
         elif character in _CLOSING:
             depth -= 1
-        elif character == "," and depth == 0:
+        elif character == separator and depth == 0:
             yield text[start:i]
             start = i + 1
         if depth < 0:

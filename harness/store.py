@@ -98,10 +98,18 @@ def read_npz(path: Path) -> Stored | None:
         # Opened here, because NumPy leaves a file open that turns out not to be an archive.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        return None
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None  # RuntimeError: zipfile's word for what it takes for encrypted or unknown
     meta = arrays.pop(_META, None)
-    return Stored(arrays, json.loads(meta.tobytes()) if meta is not None else {})
+    try:
+        return Stored(arrays, json.loads(meta.tobytes()) if meta is not None else {})
+    except ValueError:
+        return None
+
+
+def _whole(stored: Stored | None) -> Stored | None:
+    """What was stored with its measurements; a file without them is damaged."""
+    return stored if stored is not None and stored.meta else None
 
 
 class RunFolder:
@@ -118,11 +126,11 @@ class RunFolder:
 
     def evidence(self, name: str, key: str) -> Stored | None:
         """The finished evidence of that key, or None."""
-        return read_npz(self.evidence_path(name, key))
+        return _whole(read_npz(self.evidence_path(name, key)))
 
     def block(self, name: str, key: str, index: int) -> Stored | None:
         """One finished block, or None."""
-        return read_npz(self._block_path(name, key, index))
+        return _whole(read_npz(self._block_path(name, key, index)))
 
     def save_block(self, name: str, key: str, index: int, stored: Stored) -> None:
         """Keeps a finished block; from then on it is never trained again."""
@@ -136,21 +144,21 @@ class RunFolder:
 
     def write(self, name: str, content: bytes | str) -> None:
         """Writes one of the run's files, atomically."""
-        data = content.encode() if isinstance(content, str) else content
+        data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
         write_atomically(self.path / name, data)
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None where there is none. Raises RunFolderError if it is damaged."""
         path = self.path / "manifest.json"
         try:
-            manifest = json.loads(path.read_text())
+            manifest = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise RunFolderError(f"cannot read {path}: {error}") from error
-        if not isinstance(manifest, dict):
-            raise RunFolderError(f"cannot read {path}: not a manifest")
-        return manifest
+        # Other programs, too, leave files of that name.
+        ours = isinstance(manifest, dict) and {"schema", "plan"} <= manifest.keys()
+        return manifest if ours else None
 
     def clear(self) -> None:
         """Removes what a run leaves, and nothing else that may lie in the folder."""
@@ -169,6 +177,7 @@ def open_run(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterato
     A folder that holds the same run is resumed; ``fresh`` empties it first. Raises RunFolderError
     for one that holds another run or other files, that is in use, or that cannot be written.
     """
+    locked_before = (path / _LOCK).exists()  # only runs leave one
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = open(path / _LOCK, "a")  # noqa: SIM115 - held as long as the run
@@ -177,9 +186,17 @@ def open_run(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterato
     with lock:
         _lock(lock, path)
         folder = RunFolder(path)
-        found = folder.manifest()
-        strangers = [p.name for p in path.iterdir() if p.name not in (*_LEAVES, _LOCK)]
+        try:
+            found = folder.manifest()
+        except RunFolderError:
+            if not (fresh and locked_before):
+                raise
+            found = {}
+        ours = (_LOCK,) if found is None and not locked_before else (*_LEAVES, _LOCK)
+        strangers = [p.name for p in path.iterdir() if p.name not in ours]
         if found is None and any(not name.startswith(".") for name in strangers):
+            if not locked_before:
+                (path / _LOCK).unlink(missing_ok=True)
             raise RunFolderError(
                 f"{path} is not empty and holds no run (found {sorted(strangers)[0]}); "
                 "name another --output"

@@ -50,6 +50,11 @@ class Unit(StrEnum):
     """One label changed (Rosenfeld et al. 2020)."""
     VALUE = "flipped value"
     """One of an example's d binary features or its label changed."""
+    PART = "part rewritten, parts by features and label"
+    """One part of the training set changed at will; the part of an example follows from its
+    features and its label (Levine and Feizi 2021), so a modified one leaves one and enters one."""
+    FEATURE_PART = "part rewritten, parts by features alone"
+    """As ``PART``; an example whose label alone changes stays in its part."""
 
 
 _A, _M, _I, _D, _L = (Threat.ANY, Threat.MODIFY, Threat.INSERT, Threat.DELETE, Threat.LABEL_FLIP)
@@ -59,6 +64,8 @@ _COSTS: dict[Unit, dict[Threat, int]] = {
     Unit.ADD_REMOVE_LINEAR_BINARY: {_I: 1, _D: 1, _M: 2, _A: 2, _L: 1},
     Unit.LABEL: {_L: 1},
     Unit.VALUE: {_L: 1},
+    Unit.PART: {_I: 1, _D: 1, _M: 2, _A: 2, _L: 2},
+    Unit.FEATURE_PART: {_I: 1, _D: 1, _M: 2, _A: 2, _L: 1},
 }
 
 

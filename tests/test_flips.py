@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from harness import flips
 from harness.flips import exact_radius, kl_radius
 
 EPS = 1e-9
@@ -171,3 +172,128 @@ def test_a_flip_probability_outside_its_range_is_refused(q: float) -> None:
         exact_radius(np.array([-1.0]), q, 5)
     with pytest.raises(ValueError, match="flip probability"):
         kl_radius(np.array([-1.0]), q)
+
+
+def worst_by_program_of_labels(error: float, q: float, c: int, n: int, flipped: int) -> float:
+    """As :func:`worst_by_program` for c labels: all c^n outcomes, labels moved at will."""
+    outcomes = np.array(list(itertools.product(range(c), repeat=n)))
+    moved = np.where(np.arange(n) < flipped, np.arange(n) % (c - 1) + 1, 0)
+    clean = np.prod(np.where(outcomes == 0, 1 - q, q / (c - 1)), axis=1)
+    attacked = np.prod(np.where(outcomes == moved, 1 - q, q / (c - 1)), axis=1)
+    solved = linprog(-attacked, A_ub=clean[None], b_ub=[error], bounds=(0, 1))
+    assert solved.status == 0
+    return float(-solved.fun)
+
+
+@pytest.mark.parametrize(("c", "n"), [(3, 1), (3, 4), (4, 3), (6, 2)])
+@pytest.mark.parametrize("q", [0.05, 0.2, 0.45, 0.6])
+def test_radius_of_labels_is_that_of_a_linear_program(c: int, n: int, q: float) -> None:
+    for error in (0.4931, 0.4177, 0.2713, 0.1119, 0.0617, 0.0133, 0.0021, 0.0003, 1e-5):
+        worst = [worst_by_program_of_labels(error, q, c, n, f) for f in range(n + 1)]
+        assert all(b >= a - EPS for a, b in itertools.pairwise(worst)), "more flips, more mass"
+        assert all(abs(w - 0.5) > EPS for w in worst), "no ties in this grid"
+        found = exact_radius(np.log([error]), q, n, c)
+        assert found.tolist() == [sum(w < 0.5 for w in worst) - 1]
+
+
+def steps(q: float, c: int, flipped: int) -> tuple[list[Any], list[Any]]:
+    """P(D = F, F - 1, ..., -F) without and with the attack, D as in :func:`exact_radius`."""
+    keep, other = 1 - mpmath.mpf(q), mpmath.mpf(q) / (c - 1)
+    both = []
+    for up, down in ((other, keep), (keep, other)):
+        chance = [mpmath.mpf(1)]
+        for _ in range(flipped):
+            wide = [mpmath.mpf(0)] * 2 + chance + [mpmath.mpf(0)] * 2
+            stay = 1 - keep - other
+            chance = [
+                up * wide[i + 2] + stay * wide[i + 1] + down * wide[i] for i in range(len(wide) - 2)
+            ]
+        both.append(chance)
+    return both[0], both[1]
+
+
+def attacked_mass_of_labels(log_error: Any, q: float, c: int, flipped: int) -> Any:
+    left, total = mpmath.exp(mpmath.mpf(log_error)), mpmath.mpf(0)
+    for clean, attacked in zip(*steps(q, c, flipped), strict=True):
+        if clean >= left:
+            return total + attacked * left / clean
+        left, total = left - clean, total + attacked
+    return total
+
+
+@pytest.mark.parametrize(("c", "q"), [(3, 0.05), (3, 0.6), (10, 0.4), (10, 0.88), (100, 0.5)])
+def test_radius_of_labels_at_50_digits(c: int, q: float) -> None:
+    for log_error in (-0.6932, -0.7, -1.0, -2.302, -6.9, -23.0):
+        n = 80
+        r = int(exact_radius(np.array([log_error]), q, n, c)[0])
+        with mpmath.workdps(50):
+            assert attacked_mass_of_labels(log_error, q, c, r) < 0.5
+            assert r == n or attacked_mass_of_labels(log_error, q, c, r + 1) >= 0.5
+
+
+@settings(max_examples=60)
+@given(st.integers(3, 12), st.floats(1e-3, 0.65), st.integers(1, 30), st.integers(-40, 40))
+def test_errors_of_labels_at_the_very_threshold_are_not_certified(
+    c: int, q: float, flipped: int, ulps: int
+) -> None:
+    with mpmath.workdps(50):
+        mass, half = mpmath.mpf(0), mpmath.mpf(0.5)
+        for clean, attacked in zip(*steps(q, c, flipped), strict=True):
+            if attacked >= half:
+                mass += clean * half / attacked
+                break
+            mass, half = mass + clean, half - attacked
+        log_error = float(mpmath.log(mass)) * (1 + ulps * 2.0**-52)
+        still = attacked_mass_of_labels(log_error, q, c, flipped) < 0.5
+    r = int(exact_radius(np.array([log_error]), q, 60, c)[0])
+    assert r >= flipped - 1 if log_error < np.log(0.5) * (1 + 1e-9) else r <= 0
+    if not still:
+        assert r < flipped
+
+
+@pytest.mark.parametrize("q", [1e-6, 0.05, 0.3, 0.45, 0.4999])
+def test_the_walk_agrees_with_the_closed_form_for_two_values(q: float) -> None:
+    closed = flips._log_critical_errors(800, q)
+    walked = flips._walk_critical(-np.inf, q, 800, 2)
+    np.testing.assert_allclose(walked, closed, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize(("c", "q"), [(3, 0.05), (3, 0.6), (10, 0.4), (10, 0.8), (1000, 0.9)])
+def test_exact_radius_of_labels_is_never_below_kl(c: int, q: float) -> None:
+    n = 2000
+    log_error = -np.geomspace(0.694, 2000, 60)
+    published = np.minimum(kl_radius(log_error, q, c), n)
+    neyman_pearson = exact_radius(log_error, q, n, c)
+    assert (neyman_pearson >= published).all() and (neyman_pearson > published).any()
+    assert (np.diff(neyman_pearson) >= 0).all() and (np.diff(published) >= 0).all()
+    assert (exact_radius(log_error, q, 5, c) == np.minimum(neyman_pearson, 5)).all()
+
+
+@given(st.integers(2, 1000), st.floats(1e-6, 1), st.floats(-5000, -0.694))
+def test_kl_radius_of_labels_is_rounded_down(c: int, share: float, log_error: float) -> None:
+    q = share * (1 - 1 / c) * (1 - 1e-6)
+    with mpmath.workdps(60):
+        keep, other = 1 - mpmath.mpf(q), mpmath.mpf(q) / (c - 1)
+        # The divergence of the noisy label before and after the attack, summed over its values.
+        divergence = keep * mpmath.log(keep / other) + other * mpmath.log(other / keep)
+        error = mpmath.exp(mpmath.mpf(log_error))
+        true = -mpmath.log(4 * error * (1 - error)) / (2 * divergence)
+        found = int(kl_radius(np.array([log_error]), q, c)[0])
+        assert mpmath.floor(true * (1 - mpmath.mpf(10) ** -6)) <= found <= true
+
+
+@pytest.mark.parametrize("q", [5e-324, 1e-300, 1e-12, 0.3, 2 / 3 - 1e-9, np.nextafter(2 / 3, 0)])
+def test_edges_of_labels(q: float) -> None:
+    half = np.log(0.5)
+    unsure = np.array([0.0, -0.1, half, np.nan])
+    assert (exact_radius(unsure, q, 50, 3) == -1).all()
+    sure = np.array([-np.inf, -1e300, -1e9])
+    np.testing.assert_array_equal(exact_radius(sure, q, 50, 3), 50)
+    assert exact_radius(np.array([half * 1.01]), q, 1, 3)[0] in (0, 1)
+
+
+@pytest.mark.parametrize(("q", "c"), [(0.0, 3), (0.67, 3), (0.9, 10), (float("nan"), 3), (0.3, 1)])
+def test_noise_that_leaves_nothing_of_labels_is_refused(q: float, c: int) -> None:
+    for radius in (lambda e: exact_radius(e, q, 5, c), lambda e: kl_radius(e, q, c)):
+        with pytest.raises(ValueError, match=r"flip probability .* 1 - 1/|at least 2 values"):
+            radius(np.array([-1.0]))

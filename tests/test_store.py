@@ -18,7 +18,7 @@ PART = Stored({"votes": np.arange(6).reshape(3, 2)}, {"train": 1.5})
 
 def begin(path: Path, plan: dict[str, Any] = PLAN, *, fresh: bool = False) -> None:
     with open_run(path, plan, fresh=fresh) as folder:
-        folder.write("manifest.json", json.dumps({"plan": plan}))
+        folder.write("manifest.json", json.dumps({"schema": 1, "plan": plan}))
 
 
 def test_arrays_and_meta_come_back(tmp_path: Path) -> None:
@@ -96,12 +96,24 @@ def test_a_folder_of_other_files_is_refused_even_with_fresh(tmp_path: Path) -> N
             begin(tmp_path, fresh=fresh)
 
 
-def test_a_damaged_manifest_is_an_error(tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_an_error_unless_the_run_starts_over(tmp_path: Path) -> None:
     run = tmp_path / "run"
     begin(run)
     (run / "manifest.json").write_text("{")
     with pytest.raises(RunFolderError, match=r"cannot read .*manifest\.json"):
         begin(run)
+    begin(run, fresh=True)
+
+
+def test_the_manifest_of_another_program_is_no_run(tmp_path: Path) -> None:
+    """Web applications, too, have a manifest.json; nothing of theirs is ever removed."""
+    (tmp_path / "manifest.json").write_text('{"name": "app"}')
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
+    for fresh in (False, True):
+        with pytest.raises(RunFolderError, match="holds no run"):
+            begin(tmp_path, fresh=fresh)
+    assert (tmp_path / "figures" / "mine.png").exists()
 
 
 def test_a_folder_is_used_by_one_run_at_a_time(tmp_path: Path) -> None:

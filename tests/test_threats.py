@@ -14,6 +14,8 @@ _ORDER = [Threat.INSERT, Threat.DELETE, Threat.MODIFY, Threat.ANY, Threat.LABEL_
         (Unit.ADD_REMOVE_LINEAR_BINARY, [1, 1, 2, 2, 1]),
         (Unit.LABEL, [None, None, None, None, 1]),
         (Unit.VALUE, [None, None, 785, None, 1]),
+        (Unit.PART, [1, 1, 2, 2, 2]),
+        (Unit.FEATURE_PART, [1, 1, 2, 2, 1]),
     ],
 )
 def test_the_cost_table(unit: Unit, costs: list[int | None]) -> None:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 from opacus.accountants.utils import get_noise_multiplier
 
 from harness.errors import UsageError
@@ -19,9 +21,12 @@ _TOLERANCE = 1e-3
 _RDP_ORDERS = [
     *(1 + i / 10 for i in range(1, 100)),
     *range(12, 64),
-    *(64, 80, 96, 128, 192, 256, 384, 512),
+    *(64, 80, 96, 128, 192, 256, 384, 512, 768, 1000),
 ]
 """Opacus's orders, and larger ones: epsilons below about 0.2 need them."""
+_RDP_ERROR = 1e-12
+"""How much too small the logarithm behind a Renyi divergence of one step may come out."""
+_CURVE_DELTAS = tuple(np.geomspace(1e-16, 0.5, 200).tolist())
 
 
 def noise_multiplier(
@@ -66,6 +71,28 @@ def noise_multiplier(
             "larger epsilon or delta, or the other accountant (prv, rdp)"
         ) from error
     return float(sigma)
+
+
+def privacy_curve(
+    noise_multiplier: float, sample_rate: float, steps: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pairs (epsilon, delta), each (m,), that the mechanism of :func:`noise_multiplier` satisfies.
+
+    By Opacus's RDP accountant, which bounds adding as well as removing an example: its Renyi
+    divergences, and for each delta the smallest epsilon that follows from one of them (Balle et
+    al. 2020, Theorem 21). Every pair holds, so any of them may be used, and several.
+    """
+    rdp = np.asarray(
+        compute_rdp(
+            q=sample_rate, noise_multiplier=noise_multiplier, steps=steps, orders=_RDP_ORDERS
+        )
+    )
+    # Opacus adds up terms down to e^-30; where the divergence is tiny, that is felt.
+    orders = np.asarray(_RDP_ORDERS)
+    rdp = np.maximum(rdp, 0.0) * (1 + 1e-9) + steps * _RDP_ERROR / (orders - 1)
+    with _expected_warnings():
+        epsilon = [get_privacy_spent(orders=orders, rdp=rdp, delta=d)[0] for d in _CURVE_DELTAS]
+    return np.maximum(np.array(epsilon, dtype=np.float64), 0.0), np.array(_CURVE_DELTAS)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 A learner that is (epsilon, delta)-private predicts almost as well on a training set with a few
 poisoned examples as on the clean one. N models, each trained with noise of its own, say how well it
-predicts on the clean one.
+predicts on the clean one. The vote of these models is a prediction of its own, and the same privacy
+says for each test example how many poisonings it withstands.
 
 Nothing that is not private may depend on the training set: examples are bounded one by one
 (:func:`~harness.defenses.dp.mechanism.bounded_examples`), steps, learning rate and clip are fixed
@@ -13,14 +14,21 @@ was asked for: the certificate compares runs that all divide by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from harness.certificates import ESTIMATE, AccuracyCertificate, Guarantee
+from harness.certificates import (
+    ESTIMATE,
+    AccuracyCertificate,
+    Certificate,
+    Guarantee,
+    PointwiseCertificate,
+)
+from harness.confidence import Split, simuem
 from harness.defense import (
     Arrays,
     Defense,
@@ -32,6 +40,12 @@ from harness.defense import (
     even_blocks,
 )
 from harness.defenses.dp.certificate import Bound, bound_for
+from harness.defenses.dp.proofs import (
+    ExpectedAccuracy,
+    certified_radii,
+    label_lower_bounds,
+    tradeoff_for,
+)
 from harness.errors import UsageError
 from harness.threats import Threat, Unit, cost, covered
 
@@ -48,7 +62,7 @@ _BLOCK = {"batched": 500, "opacus": 10}
 class DifferentialPrivacyParameters(Parameters):
     """Parameters of the defense; epsilon and delta are the comparison's of Jia et al. (2021)."""
 
-    n_models: int = Field(1000, ge=1, description="models, N: their mean accuracy is the estimate")
+    n_models: int = Field(1000, ge=1, description="models, N, each with noise of its own")
     epsilon: float = Field(0.3, gt=0, le=50, description="privacy of each model, add/remove-one")
     delta: float = Field(1e-5, gt=0, lt=1, description="probability beside epsilon")
     engine: Literal["batched", "opacus"] = Field(
@@ -67,11 +81,30 @@ class DifferentialPrivacyParameters(Parameters):
         1.0, gt=0, description="largest norm of an example, and of an example's gradient"
     )
     features: str = Field("hog", description="what a model sees: raw, binarised or hog")
+    examples: Literal["bounded", "centred"] = Field(
+        "bounded",
+        description="bounded (longer than clip are shrunk to it) or centred (each one's own mean "
+        "taken off its features, then stretched to clip): more signal for the same noise",
+    )
     accountant: Literal["auto", "prv", "rdp"] = Field(
         "auto",
         description="Opacus's accountant for the noise: prv (sample_rate 1 only), rdp, or auto",
     )
-    certificate: Literal["ma"] = certify_field("ma", description="ma (Ma et al., Theorem 3)")
+    certificate: Literal["ma", "gdp", "pointwise"] = certify_field(
+        "ma",
+        description="ma (Ma et al., Theorem 3), gdp (the exact trade-off, for the expected "
+        "accuracy) or pointwise (the same for the vote on each test example)",
+    )
+    probabilities: Literal["confidence", "mean"] = certify_field(
+        "confidence",
+        description="gdp: from lower confidence bounds, or from the mean over the models, an "
+        "estimate",
+    )
+    split: Split = certify_field(
+        "paper",
+        description="pointwise: how alpha is shared out, paper (alpha / (e c) a bound) or "
+        "per-example (alpha for each example on its own)",
+    )
     bound: Bound = certify_field(
         "max", description="ma: from the accuracy (as published), from the error, or the larger one"
     )
@@ -89,6 +122,16 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
     title = "Differential privacy: linear models trained with noisy gradients"
     paper = "Ma, Zhu, Hsu: Data Poisoning against Differentially-Private Learners, IJCAI 2019"
     Params = DifferentialPrivacyParameters
+    needs: ClassVar[Mapping[str, str]] = {
+        "votes": "(e, c): how many models predict each label",
+        "n_train": "training examples, n",
+        "noise_multiplier": "standard deviation of a step's noise, in units of the clip",
+        "steps": "steps of a model's training",
+        "sample_rate": "probability of an example to be in a step; below 1 the arrays "
+        "curve_epsilon and curve_delta are needed too",
+        "never_clipped": "1 for two labels and a logistic loss none of whose example gradients "
+        "could ever be clipped, else 0",
+    }
 
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.ADD_REMOVE)
@@ -112,51 +155,103 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
 
         ``noise_multiplier``, ``steps`` and ``sample_rate`` are those of the mechanism;
         ``never_clipped`` is 1 where no example, whatever it holds, could have its gradient clipped.
+        Below sample rate 1, ``curve_epsilon`` and ``curve_delta`` (m,) are pairs that hold.
         """
-        from harness.defenses.dp.accounting import noise_multiplier
-        from harness.defenses.dp.mechanism import Mechanism, bounded_examples, outputs_for
+        from harness.defenses.dp.accounting import noise_multiplier, privacy_curve
+        from harness.defenses.dp.mechanism import Mechanism, outputs_for
 
         p = self.params
-        x, x_test = (bounded_examples(part, p.clip) for part in task.features(p.features))
+        x, x_test = (self._examples(part) for part in task.features(p.features))
         with task.phase("train"):
             sigma = noise_multiplier(p.epsilon, p.delta, p.sample_rate, p.steps, p.accountant)
         mechanism = Mechanism(
             sigma, p.clip, p.sample_rate, p.steps, p.learning_rate, n_public=task.shape.n_train
         )
         engine = _batched_votes if p.engine == "batched" else _opacus_votes
-        return {
+        arrays = {
             "votes": engine(task, x, x_test, mechanism),
             "noise_multiplier": np.array(sigma),
             "steps": np.array(p.steps),
             "sample_rate": np.array(p.sample_rate),
             "never_clipped": np.array(int(outputs_for(task.shape.n_labels) == 1)),
         }
+        if p.sample_rate < 1:
+            curve = privacy_curve(sigma, p.sample_rate, p.steps)
+            arrays |= dict(zip(("curve_epsilon", "curve_delta"), curve, strict=True))
+        return arrays
+
+    def _examples(self, features: Tensor) -> Tensor:
+        from harness.defenses.dp.mechanism import bounded_examples, centred
+
+        if self.params.examples == "centred":
+            return bounded_examples(centred(features), self.params.clip, stretch=True)
+        return bounded_examples(features, self.params.clip)
 
     def merge(self, parts: Sequence[Arrays]) -> Arrays:
         """The votes added up; everything else is the same in all blocks."""
         return {**parts[0], "votes": np.sum([part["votes"] for part in parts], axis=0)}
 
     def guarantee(self, alpha: float) -> Guarantee:
-        """An estimate, as published: the mean over N models stands in for the expected accuracy."""
-        return ESTIMATE
-
-    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> AccuracyCertificate:
-        """Theorem 3 of Ma et al.; ``alpha`` plays no part in an estimate."""
+        """An estimate where a mean over N models stands in for a probability, as published."""
         p = self.params
+        if p.certificate == "ma" or (p.certificate == "gdp" and p.probabilities == "mean"):
+            return ESTIMATE
+        alone = p.certificate == "pointwise" and p.split == "per-example"
+        return Guarantee.probabilistic(alpha, "example" if alone else "report")
+
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
+        """``ma``, ``gdp`` and ``pointwise`` need the same evidence: they share their training."""
         price = cost(self._unit(evidence), threat)
         if price is None:
             raise ValueError(f"differential privacy does not cover {threat}")
-        votes = evidence["votes"]
-        method = f"ma-theorem-3:{p.bound}"
-        if p.adjacency == "paper":
-            method += ":one-unit-a-modification"
+        prove = {"ma": self._ma, "gdp": self._gdp, "pointwise": self._pointwise}
+        return prove[self.params.certificate](evidence, threat, alpha, price)
+
+    def _ma(
+        self, evidence: Evidence, threat: Threat, alpha: float, price: int
+    ) -> AccuracyCertificate:
+        p = self.params
         return AccuracyCertificate(
-            method,
+            self._method(f"ma-theorem-3:{p.bound}"),
             threat,
             self.guarantee(alpha),
-            votes / votes.sum(axis=1, keepdims=True),
+            _shares(evidence["votes"]),
             bound_for(price, p.epsilon, p.delta, p.bound),
         )
+
+    def _gdp(
+        self, evidence: Evidence, threat: Threat, alpha: float, price: int
+    ) -> AccuracyCertificate:
+        votes, average = evidence["votes"], self.params.probabilities == "mean"
+        shares = _shares(votes)
+        bounds = shares if average else label_lower_bounds(votes, alpha)
+        tradeoff = tradeoff_for(evidence, float(bounds.max()))
+        return AccuracyCertificate(
+            self._method(f"{tradeoff.method}:expected-accuracy"),
+            threat,
+            self.guarantee(alpha),
+            bounds,
+            ExpectedAccuracy(tradeoff, price, evidence.n_train, average),
+            shares,
+        )
+
+    def _pointwise(
+        self, evidence: Evidence, threat: Threat, alpha: float, price: int
+    ) -> PointwiseCertificate:
+        bounds = simuem(evidence["votes"], alpha, split=self.params.split)
+        highest = max(bounds.p_lower.max(), 1 - bounds.p_upper.min())
+        tradeoff = tradeoff_for(evidence, float(highest))
+        return PointwiseCertificate(
+            self._method(f"{tradeoff.method}:pointwise"),
+            threat,
+            self.guarantee(alpha),
+            bounds.prediction,
+            certified_radii(bounds, tradeoff, price, evidence.n_train),
+        )
+
+    def _method(self, name: str) -> str:
+        paper = self.params.adjacency == "paper"
+        return f"{name}:one-unit-a-modification" if paper else name
 
     def _unit(self, evidence: Evidence) -> Unit:
         """What one unit is; see :func:`~harness.defenses.dp.mechanism.bounded_examples`."""
@@ -197,3 +292,9 @@ def _opacus_votes(task: Task, x: Tensor, x_test: Tensor, mechanism: Mechanism) -
             votes[np.arange(len(votes)), predicted] += 1
         task.advance(1)
     return votes
+
+
+def _shares(votes: NDArray[Any]) -> NDArray[np.float64]:
+    """The votes (e, c) as fractions."""
+    shares: NDArray[np.float64] = votes / votes.sum(axis=1, keepdims=True)
+    return shares

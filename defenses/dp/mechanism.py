@@ -87,11 +87,23 @@ def outputs_for(n_labels: int) -> int:
     return 1 if n_labels == 2 else n_labels
 
 
-def bounded_examples(x: Tensor, radius: float) -> Tensor:
+def centred(x: Tensor) -> Tensor:
+    """Features ``x`` (n, d) less their own example's mean, at norm 1 (0 where all are equal).
+
+    What all examples have in common tells no label from another, but uses up most of the norm that
+    an example is allowed. A fixed map of each example by itself, so it costs no privacy.
+    """
+    x = x - x.mean(dim=1, keepdim=True, dtype=torch.float64).to(x.dtype)
+    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
+    return x.mul_(norms.clamp_min(torch.finfo(torch.float32).tiny).reciprocal_().to(x.dtype))
+
+
+def bounded_examples(x: Tensor, radius: float, *, stretch: bool = False) -> Tensor:
     """[x, BIAS] of features ``x`` (n, d), shrunk to norm at most ``radius``: (n, d + 1) float32.
 
     A fixed map of each example by itself, so it costs no privacy; and as it only shrinks, a linear
-    model without another bias predicts the same for an example and for its bounded version.
+    model without another bias predicts the same for an example and for its bounded version. With
+    ``stretch`` shorter examples are stretched to ``radius``, which changes no prediction either.
 
     It makes the binary logistic loss special. With phi the bounded example, label y in {0, 1} and
     score s = w . phi, the gradient is (sigmoid(s) - y) phi.
@@ -111,5 +123,7 @@ def bounded_examples(x: Tensor, radius: float) -> Tensor:
     """
     extended = torch.cat([x, x.new_full((len(x), 1), BIAS)], dim=1)
     norms = torch.linalg.vector_norm(extended, dim=1, keepdim=True, dtype=torch.float64)
-    scale = (radius * (1 - _ROUNDING) / norms).clamp_max(1.0)
+    scale = radius * (1 - _ROUNDING) / norms
+    if not stretch:
+        scale = scale.clamp_max(1.0)
     return extended.mul_(scale.to(extended.dtype))

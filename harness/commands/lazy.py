@@ -11,6 +11,8 @@ from harness.errors import HarnessError
 
 BUILT_IN = {
     "run": "Train, certify, compare: the paper's comparison without arguments.",
+    "sweep": "Train and compare every combination of parameters: who proves most at which r.",
+    "certify": "Certificates from votes that somebody else trained: no training.",
     "list": "What is installed: defenses, datasets, learners, features, threats.",
     "show": "One defense, dataset or learner: parameters, threats, paper.",
     "report": "Draw the report of a run again, or of several runs in one.",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _EPILOG = """\b
 Examples:
@@ -16,53 +20,75 @@ Examples:
 """
 
 
+_OPTIONS = (
+    click.option(
+        "-d",
+        "--defense",
+        "defenses",
+        multiple=True,
+        metavar="NAME[KEY=VALUE,...]",
+        help="A defense and its parameters; repeatable.",
+    ),
+    click.option(
+        "--dataset", default="mnist17", show_default=True, metavar="NAME", help="Or npz:PATH."
+    ),
+    click.option(
+        "--data-root",
+        type=click.Path(path_type=Path),
+        help="Where data sets that are not part of the package lie or are downloaded to.",
+    ),
+    click.option(
+        "--threat",
+        "threats",
+        multiple=True,
+        default=("modify", "any", "label-flip"),
+        show_default=True,
+        metavar="NAME",
+        help="any, modify, insert, delete or label-flip; repeatable.",
+    ),
+    click.option(
+        "--alpha",
+        type=float,
+        default=0.001,
+        show_default=True,
+        help="Probability that a probabilistic defense has anything certified wrongly.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of everything random."),
+    click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
+    click.option(
+        "--output",
+        type=click.Path(path_type=Path),
+        help="The run's folder; resumed if it holds the same run. Default: runs/DATASET-PLAN.",
+    ),
+    click.option("--fresh", is_flag=True, help="Start over, whatever the folder holds."),
+    click.option("--dry-run", is_flag=True, help="Show the plan and stop."),
+)
+
+
+def options(function: _Function) -> _Function:
+    """The options of ``harness run``, for every command that trains."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
 @click.command(epilog=_EPILOG)
-@click.option(
-    "-d",
-    "--defense",
-    "defenses",
-    multiple=True,
-    metavar="NAME[KEY=VALUE,...]",
-    help="A defense and its parameters; repeatable. Default: the paper's comparison.",
-)
-@click.option(
-    "--dataset", default="mnist17", show_default=True, metavar="NAME", help="Or npz:PATH."
-)
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path),
-    help="Where data sets that are not part of the package lie or are downloaded to.",
-)
-@click.option(
-    "--threat",
-    "threats",
-    multiple=True,
-    default=("modify", "any", "label-flip"),
-    show_default=True,
-    metavar="NAME",
-    help="any, modify, insert, delete or label-flip; repeatable.",
-)
-@click.option(
-    "--alpha",
-    type=float,
-    default=0.001,
-    show_default=True,
-    help="Probability that anything in the report that is called certified is wrong.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The run's folder; resumed if it holds the same run. Default: runs/DATASET-PLAN.",
-)
-@click.option("--fresh", is_flag=True, help="Start over, whatever the folder holds.")
-@click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
-def command(
-    defenses: tuple[str, ...],
+@options
+def command(defenses: tuple[str, ...], **chosen: Any) -> None:
+    """Train, certify and compare defenses.
+
+    Without arguments: the paper's comparison on MNIST 1/7. What was trained is kept in the output
+    folder; another alpha or threat for the same run trains nothing.
+    """
+    execute(defenses, **chosen)
+
+
+def execute(
+    defenses: Sequence[str],
+    *,
     dataset: str,
     data_root: Path | None,
-    threats: tuple[str, ...],
+    threats: Sequence[str],
     alpha: float,
     seed: int,
     device: str,
@@ -70,11 +96,7 @@ def command(
     fresh: bool,
     dry_run: bool,
 ) -> None:
-    """Train, certify and compare defenses.
-
-    Without arguments: the paper's comparison on MNIST 1/7. What was trained is kept in the output
-    folder; another alpha or threat for the same run trains nothing.
-    """
+    """Does what the options say. Raises SystemExit(3) where a cell failed."""
     from harness.commands.output import print_plan, print_summary
     from harness.commands.progress import show_progress
     from harness.machine import choose_device
@@ -99,7 +121,7 @@ def command(
     )
     for reason in plan.left_out:
         click.echo(f"left out: {reason}", err=True)
-    path = output or Path("runs") / f"{plan.dataset.name}-{plan.digest()}"
+    path = output or Path("runs") / plan.folder_name()
     if dry_run:
         print_plan(plan, registry, path)
         return

@@ -17,6 +17,7 @@ def harness_register_learners() -> Iterable[type[Learner]]:
     from harness.learners.cnn import Cnn
     from harness.learners.logistic import Logistic
     from harness.learners.naive_bayes import NaiveBayes
+    from harness.learners.nearest import NearestNeighbour
     from harness.learners.ridge import Ridge
 
-    return [Ridge, Logistic, Cnn, NaiveBayes]
+    return [Ridge, Logistic, Cnn, NaiveBayes, NearestNeighbour]

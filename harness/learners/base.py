@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
+from torch.nn import functional
 
 from harness.errors import UsageError
 
@@ -22,6 +23,15 @@ class Models(ABC):
 
         Ties between labels go to the smaller one.
         """
+
+    def scores(self, x: Tensor, n_labels: int) -> Tensor:
+        """Scores (m, e, n_labels) float32 of all labels for the features ``x`` (e, d).
+
+        A label is preferred to those with a lower score, and to larger labels with the same; the
+        most preferred one is what :meth:`predict` gives. The default knows that one alone: 1 for
+        it, 0 for all others.
+        """
+        return functional.one_hot(self.predict(x), n_labels).float()
 
 
 class Learner(ABC):

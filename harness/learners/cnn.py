@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -43,16 +43,19 @@ class CnnModels(Models):
     unseen: Tensor
 
     def predict(self, x: Tensor) -> Tensor:
+        return torch.cat([logits.argmax(dim=2) for logits in self._masked_logits(x)], dim=1)
+
+    def scores(self, x: Tensor, n_labels: int) -> Tensor:
+        return torch.cat(list(self._masked_logits(x)), dim=1)
+
+    def _masked_logits(self, x: Tensor) -> Iterator[Tensor]:
+        """Logits (m, b, c) of ``x``, a part at a time; minus infinity for labels never seen."""
         pixels = x.shape[2] * x.shape[3]
         at_once = max(1, BYTES_AT_ONCE // (len(self.unseen) * pixels * 4 * 2 * sum(FILTERS)))
-        with torch.no_grad(), _reproducible():
-            labels = [
-                _logits(part.expand(len(self.unseen), *part.shape), self.parameters)
-                .masked_fill(self.unseen.unsqueeze(1), -math.inf)
-                .argmax(dim=2)
-                for part in x.split(at_once)
-            ]
-        return torch.cat(labels, dim=1)
+        for part in x.split(at_once):
+            with torch.no_grad(), _reproducible():
+                logits = _logits(part.expand(len(self.unseen), *part.shape), self.parameters)
+                yield logits.masked_fill(self.unseen.unsqueeze(1), -math.inf)
 
 
 class Cnn(Learner):

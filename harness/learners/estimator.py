@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from harness.errors import UsageError
 from harness.learners.base import Learner, Models
@@ -42,6 +44,40 @@ class EstimatorModels(Models):
         for row, one in zip(labels, self.fitted, strict=True):
             row[:] = one if isinstance(one, int) else self._predict_one(one, features)
         return torch.from_numpy(labels).to(x.device)
+
+    def scores(self, x: Tensor, n_labels: int) -> Tensor:
+        """``decision_function``, else ``predict_proba``, else 1 for what is predicted and 0."""
+        features, predicted = x.cpu().numpy(), self.predict(x).cpu()
+        values = functional.one_hot(predicted, n_labels).float()
+        for rows, one in zip(values, self.fitted, strict=True):
+            found = None if isinstance(one, int) else self._scores_one(one, features)
+            if found is not None:
+                rows.fill_(-math.inf)
+                rows[:, found[0]] = found[1]
+        # Some estimators predict another label than the one with their largest score.
+        differs = values.argmax(dim=2) != predicted
+        values[differs] = values[differs].scatter(1, predicted[differs, None], math.inf)
+        return values.to(x.device)
+
+    def _scores_one(self, estimator: Any, x: NDArray[np.float32]) -> tuple[Tensor, Tensor] | None:
+        """The labels that an estimator knows and their scores (e, labels); None without any."""
+        labels = np.asarray(getattr(estimator, "classes_", ()))
+        for verb in ("decision_function", "predict_proba"):
+            if labels.ndim != 1 or not hasattr(estimator, verb):
+                continue
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    found = np.asarray(getattr(estimator, verb)(x), dtype=np.float32)
+            except Exception as error:
+                message = f"{self.label} could not give scores: {_first_line(error)}"
+                raise UsageError(message) from error
+            if found.ndim == 1 and len(labels) == 2:
+                found = np.stack([-found, found], axis=1)
+            if found.shape == (len(x), len(labels)):
+                found = np.nan_to_num(found, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+                return torch.from_numpy(labels.astype(np.int64)), torch.from_numpy(found)
+        return None
 
     def _predict_one(self, estimator: Estimator, x: NDArray[np.float32]) -> NDArray[Any]:
         try:

@@ -41,6 +41,12 @@ class LinearModels(Models):
         ]
         return labels[0] if len(labels) == 1 else torch.cat(labels, dim=1)
 
+    def scores(self, x: Tensor, n_labels: int) -> Tensor:
+        models, scores, d = self.weights.shape
+        weights, intercepts = self.weights.reshape(-1, d), self.intercepts.reshape(-1, 1)
+        values = torch.addmm(intercepts, weights, x.T).view(models, scores, -1)
+        return torch.stack([-values[:, 0], values[:, 0]], 2) if scores == 1 else values.mT
+
     @staticmethod
     def _labels(scores: Tensor) -> Tensor:
         """Labels (m, e) of scores (m, s, e); ``argmax`` takes the first of equal maxima."""

@@ -29,6 +29,10 @@ class _NaiveBayesModels(Models):
             labels.append(scores.argmax(1))
         return torch.cat(labels)
 
+    def scores(self, x: Tensor, n_labels: int) -> Tensor:
+        values = torch.einsum("ed,mcd->mce", x, self.weights) + self.offsets[..., None]
+        return values.mT
+
 
 class NaiveBayes(Learner):
     """Bernoulli naive Bayes; a value above one half counts as 1.

@@ -126,7 +126,7 @@ def threat_answers(result: RunResult) -> list[ThreatAnswer]:
 def headline(answer: ThreatAnswer) -> str:
     """The answer for one threat in a sentence or two, as plain text."""
     if not answer.covered:
-        return "No defense in this run covers this attacker."
+        return "No certificate in this run covers this attacker."
     groups: list[tuple[Sequence[str], list[Best]]] = []
     for best in answer.best:
         if best.names and groups and groups[-1][0] == best.names:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import answers, tables, words
+from harness.report import answers, front, tables, words
 
 if TYPE_CHECKING:
     from harness.report.load import RunResult
@@ -20,7 +20,7 @@ TEMPLATE = "report.html.jinja"
 
 
 def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
-    """The report; ``figures`` are SVG files by their name: ``certified_accuracy`` and ``cost``."""
+    """The report; ``figures`` are SVG files by their name: ``cost`` and so on."""
     source = (files("harness.report.templates") / TEMPLATE).read_text(encoding="utf-8")
     environment = Environment(
         loader=DictLoader({TEMPLATE: source}),
@@ -32,8 +32,14 @@ def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
     return environment.get_template(TEMPLATE).render(
         title=tables.title(result),
         setting=tables.setting(result),
-        threats=[_threat(answer) for answer in answers.threat_answers(result)],
+        threats=[
+            _threat(answer, front.leader_rows(front.front(result, answer.threat)))
+            for answer in answers.threat_answers(result)
+        ],
         figures={name: inline_svg(svg, name) for name, svg in figures.items()},
+        who_proves_most=words.WHO_PROVES_MOST,
+        from_the_curves=words.FROM_THE_CURVES,
+        leader_columns=front.LEADER_COLUMNS,
         cost_columns=tables.COST_COLUMNS,
         costs=[tables.cost_cells(cost) for cost in tables.costs(result)],
         failed=answers.failed_cells(result),
@@ -61,7 +67,7 @@ def inline_svg(svg: bytes, prefix: str) -> Markup:
     return Markup(text)
 
 
-def _threat(answer: answers.ThreatAnswer) -> dict[str, Any]:
+def _threat(answer: answers.ThreatAnswer, leaders: list[list[str]]) -> dict[str, Any]:
     rows = [
         {
             "cells": tables.cells(answer, row),
@@ -77,6 +83,7 @@ def _threat(answer: answers.ThreatAnswer) -> dict[str, Any]:
         "columns": tables.columns(answer),
         "rows": rows,
         "not_run": words.listing(answer.not_run),
+        "leaders": leaders,
     }
 
 

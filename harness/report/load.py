@@ -79,7 +79,10 @@ def load_run(folder: Path | str) -> RunResult:
         raise RunFolderError(f"{folder} is not a run: no such folder")
     curves = _read_table(folder / "curves.csv", CURVE_COLUMNS, CURVE_NUMBERS)
     summary = _read_table(folder / "summary.csv", SUMMARY_COLUMNS, None)
-    return RunResult(curves, summary, _read_manifest(folder / "manifest.json"), folder)
+    manifest = _read_manifest(folder / "manifest.json")
+    if any(cell.get("status") == "started" for cell in manifest["cells"]):
+        raise RunFolderError(f"{folder} is not a finished run: run its command again to finish it")
+    return RunResult(curves, summary, manifest, folder)
 
 
 def _read_text(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.report import answers, words
+from harness.report import answers, front, words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -68,6 +68,7 @@ def summary_markdown(result: RunResult) -> str:
         if answer.rows:
             lines += _markdown(columns(answer), (_bold_best(answer, row) for row in answer.rows))
         lines += [f"\nNot run: {_plain(words.listing(answer.not_run))}."] if answer.not_run else []
+    lines += _who_proves_most(result)
     lines += ["", "## Cost", ""]
     lines += _markdown(COST_COLUMNS, (list(map(_plain, cost_cells(c))) for c in costs(result)))
     failed = answers.failed_cells(result)
@@ -79,6 +80,18 @@ def summary_markdown(result: RunResult) -> str:
     found = answers.guarantees(result)
     lines += [f"- **{_plain(name)}:** {words.guarantee_meaning(name)}" for name in found]
     return "\n".join(lines) + "\n"
+
+
+def _who_proves_most(result: RunResult) -> list[str]:
+    """The section that says over which r each cell leads; nothing where nothing is proved."""
+    heads = ("threat", *front.LEADER_COLUMNS)
+    rows = [
+        [_plain(text) for text in (threat, *row)]
+        for threat in result.threats
+        for row in front.leader_rows(front.front(result, threat))
+    ]
+    section = ["", f"## {words.WHO_PROVES_MOST}", "", words.FROM_THE_CURVES, ""]
+    return [*section, *_markdown(heads, rows)] if rows else []
 
 
 def costs(result: RunResult) -> list[answers.Cost]:

@@ -12,6 +12,12 @@ from harness.threats import Threat
 NOTHING = "–"
 """Stands where there is no number."""
 
+WHO_PROVES_MOST = "Who proves most, by r"
+FROM_THE_CURVES = (
+    "Every r at which a certificate reaches the highest certified accuracy of all, with the "
+    "accuracy at the first and at the last of them. Estimates are not ranked."
+)
+
 HOW_TO_READ = {
     "Certified accuracy at r": "the fraction of test examples that are predicted rightly, and stay "
     "so whatever r poisoned training examples the attacker chooses. A certificate of expected "

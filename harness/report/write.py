@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.errors import RunFolderError
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
 from harness.report.html import report_html
 from harness.report.load import RunResult, combine, load_run
+from harness.report.pareto_figure import pareto_figure, worth_drawing
 from harness.report.tables import summary_markdown
-from harness.store import write_atomically
+from harness.store import RunFolder, write_atomically
 
 
 def write_report(folder: Path) -> list[Path]:
@@ -29,6 +31,8 @@ def write_combined(results: Sequence[RunResult], output: Path) -> list[Path]:
     Raises UsageError where the runs cannot be compared (see :func:`~harness.report.load.combine`).
     """
     combined = combine(results)
+    if RunFolder(output).manifest() is not None:
+        raise RunFolderError(f"{output} holds a run, which a report would overwrite; name another")
     tables = {
         "curves.csv": combined.curves.to_csv(index=False, lineterminator="\n"),
         "summary.csv": combined.summary.to_csv(index=False, lineterminator="\n"),
@@ -44,14 +48,16 @@ def _write(result: RunResult, folder: Path) -> list[Path]:
         "certified_accuracy": render(accuracy_figure(result)),
         "cost": render(cost_figure(result)),
     }
+    if worth_drawing(result):
+        drawn["pareto"] = render(pareto_figure(result))
     files = {
         f"figures/{name}.{kind}": content
         for name, kinds in drawn.items()
         for kind, content in kinds.items()
     }
-    files["summary.md"] = summary_markdown(result).encode()
+    files["summary.md"] = summary_markdown(result).encode("utf-8", "backslashreplace")
     pictures = {name: kinds["svg"] for name, kinds in drawn.items()}
-    files["report.html"] = report_html(result, pictures).encode()
+    files["report.html"] = report_html(result, pictures).encode("utf-8", "backslashreplace")
     for name, content in files.items():
         write_atomically(folder / name, content)
     return [folder / name for name in files]

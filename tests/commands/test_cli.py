@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -211,7 +212,7 @@ def test_labels_that_a_defense_cannot_handle(tmp_path: Path) -> None:
         x_test=rng.random((9, 4)),
         y_test=np.arange(9) % 3,
     )
-    bad(["run", "-d", "label-flip[features=raw]", "--dataset", f"npz:{path}"], "two labels")
+    bad(["run", "-d", "feature-flip", "--dataset", f"npz:{path}"], "two labels")
     bad(["run", "-d", "bagging", "--dataset", f"npz:{path}"], "features=hog needs images")
 
 
@@ -237,6 +238,15 @@ def test_a_dry_run_writes_nothing(tiny_npz: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "bagging[" in result.output
     assert not out.exists()
+
+
+def test_the_folder_is_named_after_the_data(
+    tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert harness("run", *SMALL, "--dataset", f"npz:{tiny_npz}").exit_code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch("npz-tiny-[0-9a-f]{8}", folder.name)
 
 
 def test_list_and_show_and_doctor() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from harness import features
-from harness.datasets.base import Dataset
+from harness.datasets.base import Dataset, checked
 from harness.defense import Defense, Evidence, Task
 from harness.defenses.bagging import Bagging
 from harness.defenses.feature_flip import FeatureFlip
@@ -68,6 +68,7 @@ def with_training(data: Dataset, x: NDArray[Any], y: NDArray[Any]) -> Dataset:
         ("logistic", "raw"),
         ("naive-bayes", "binarised"),
         ("cnn(epochs=1)", "raw"),
+        ("1nn", "hog"),
         ("sklearn.tree.DecisionTreeClassifier", "binarised"),
     ],
 )
@@ -75,7 +76,7 @@ def test_a_base_model_of_bagging_sees_its_own_examples_and_nothing_else(
     tiny: Dataset, registry: Registry, learner: str, features_: str
 ) -> None:
     """Isolation, on which Theorem 1 rests: everything outside the subsamples becomes noise."""
-    bagging = made(Bagging, k=4, n_models=6, learner=learner, features=features_)
+    bagging = made(Bagging, k=4, n_models=6, learner=learner, features=features_, exact=False)
     votes = bagging.gather(Alone(tiny, registry, 6))["votes"]
     drawn = np.random.default_rng(0).integers(tiny.n_train, size=(6, 4))
     outside = np.setdiff1d(np.arange(tiny.n_train), drawn)
@@ -189,12 +190,42 @@ def test_the_influence_gives_the_scores_of_ridge_regression(tiny: Dataset) -> No
     assert influence @ tiny.y_train == pytest.approx(model.predict(phi(x_test)), abs=1e-9)
 
 
-@pytest.mark.parametrize("defense", [LabelFlip, FeatureFlip])
-def test_two_labels_are_needed(defense: type[Defense[Any]], tiny: Dataset) -> None:
+def test_feature_flip_needs_two_labels(tiny: Dataset) -> None:
     shape = shape_of(tiny)
-    made(defense).check(shape)
+    made(FeatureFlip).check(shape)
     with pytest.raises(UsageError, match=r"two labels; this one has 10"):
-        made(defense).check(type(shape)(100, 10, 10, (8, 8)))
+        made(FeatureFlip).check(type(shape)(100, 10, 10, (8, 8)))
+
+
+def test_label_flip_refuses_noise_that_leaves_nothing_of_the_labels(tiny: Dataset) -> None:
+    shape = shape_of(tiny)
+    made(LabelFlip, q=0.49).check(shape)
+    made(LabelFlip, q=0.89).check(type(shape)(100, 10, 10, (8, 8)))
+    with pytest.raises(UsageError, match=r"q=0\.5 is not allowed; with 2 labels .* below 0\.5"):
+        made(LabelFlip, q=0.5).check(shape)
+    with pytest.raises(UsageError, match=r"q=0\.9 is not allowed; with 10 labels .* below 0\.9"):
+        made(LabelFlip, q=0.9).check(type(shape)(100, 10, 10, (8, 8)))
+
+
+def test_label_flip_tells_three_labels_apart(registry: Registry) -> None:
+    """Its prediction is that of one-against-all ridge regression on the labels as they are."""
+    rng = np.random.default_rng(2)
+    y, y_test = np.arange(150) % 3, np.arange(40) % 3
+    centres = np.array([[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]])
+    x, x_test = (centres[part] + rng.normal(0, 0.7, (len(part), 2)) for part in (y, y_test))
+    data = checked("three", x, y, x_test, y_test)
+    defense = made(LabelFlip, features="raw", q=0.3, penalty=0.01)
+    defense.check(shape_of(data))
+    evidence = Evidence(defense.gather(Alone(data, registry, 1)), 150, 3, 2)
+    proved = defense.certify(evidence, Threat.LABEL_FLIP, 0.001)
+
+    def phi(part: NDArray[Any]) -> NDArray[Any]:
+        return np.hstack([part, np.ones((len(part), 1))])
+
+    model = SklearnRidge(alpha=1.5, fit_intercept=False).fit(phi(x), np.eye(3)[y])
+    assert np.array_equal(proved.predictions, model.predict(phi(x_test)).argmax(1))
+    assert np.mean(proved.predictions == y_test) > 0.9
+    assert np.mean(proved.radii >= 3) > 0.5
 
 
 def test_splits_of_alpha(tiny: Dataset) -> None:

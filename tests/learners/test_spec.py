@@ -123,4 +123,4 @@ def test_the_plugin_registers_without_importing_torch():
         "print(sorted(learner.name for learner in plugin.harness_register_learners()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['cnn', 'logistic', 'naive-bayes', 'ridge']"
+    assert done.stdout.strip() == "['1nn', 'cnn', 'logistic', 'naive-bayes', 'ridge']"

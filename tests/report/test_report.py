@@ -11,10 +11,11 @@ from rich.console import Console
 
 from harness.errors import RunFolderError, UsageError
 from harness.report import answers, words
-from harness.report.accuracy_figure import accuracy_figure, r_ticks
+from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
 from harness.report.load import RunResult, accuracy_at, combine, load_run
+from harness.report.panels import r_ticks
 from harness.report.tables import summary_markdown, summary_table
 from harness.report.write import write_combined, write_report
 
@@ -224,7 +225,7 @@ def test_a_run_in_which_everything_failed_says_so(tmp_path: Path) -> None:
     for name in ("summary.md", "report.html"):
         text = (tmp_path / name).read_text()
         assert "RuntimeError: no luck" in text
-        assert "No defense in this run covers this attacker" in text
+        assert "No certificate in this run covers this attacker" in text
 
 
 def test_several_runs_in_one_report(tmp_path: Path) -> None:

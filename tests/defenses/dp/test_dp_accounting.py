@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from harness.defenses.dp.accounting import noise_multiplier
+from harness.defenses.dp.accounting import noise_multiplier, privacy_curve
 from harness.errors import UsageError
 
 
@@ -22,7 +22,14 @@ def gaussian_delta(epsilon, mu):
 @pytest.mark.parametrize("accountant", ["prv", "rdp"])
 @pytest.mark.parametrize(
     ("epsilon", "delta", "steps"),
-    [(0.3, 1e-5, 20), (0.3, 1e-8, 1), (1.0, 1e-6, 1), (3.0, 1e-5, 100), (10.0, 1e-3, 5)],
+    [
+        (0.3, 1e-5, 20),
+        (0.05, 1e-5, 20),
+        (0.3, 1e-8, 1),
+        (1.0, 1e-6, 1),
+        (3.0, 1e-5, 100),
+        (10.0, 1e-3, 5),
+    ],
 )
 def test_full_batches_are_never_charged_less_than_gaussian_dp(accountant, epsilon, delta, steps):
     sigma = noise_multiplier(epsilon, delta, 1.0, steps, accountant)
@@ -47,6 +54,36 @@ def test_one_sampled_step_is_never_charged_less_than_it_spends(accountant):
     for direction in ("add", "remove"):
         assert subsampled_delta(1.0, 0.3, sigma, direction) <= 1e-3 + 1e-9
     assert subsampled_delta(1.0, 0.3, 0.5 * sigma, "remove") > 1e-3
+
+
+@pytest.mark.parametrize("epsilon", [0.015, 0.01])
+def test_tiny_epsilons_are_never_charged_less_either(epsilon):
+    """PRV's own error, 1e-3 at least, is then a good part of epsilon; it is on the safe side."""
+    sigma = noise_multiplier(epsilon, 1e-5, 1.0, 20, "prv")
+    assert gaussian_delta(epsilon, mpmath.sqrt(20) / sigma) <= 1e-5
+    assert gaussian_delta(0.8 * epsilon, mpmath.sqrt(20) / sigma) >= 1e-5, "needlessly noisy"
+
+
+@pytest.mark.parametrize(("rate", "sigma"), [(0.3, 2.0), (0.05, 1.0), (0.5, 30.0)])
+def test_every_pair_of_the_curve_holds_for_one_sampled_step(rate, sigma):
+    epsilon, delta = privacy_curve(sigma, rate, 1)
+    assert epsilon.shape == delta.shape
+    assert (epsilon >= 0).all()
+    assert (np.diff(epsilon) <= 0).all()
+    some = slice(None, None, 10)
+    for direction in ("add", "remove"):
+        for e, d in zip(epsilon[some], delta[some], strict=True):
+            assert subsampled_delta(e, rate, sigma, direction) <= d + 1e-9
+    # and not by much: the pair of delta = 1e-5 or so at a quarter of its noise
+    close = np.searchsorted(delta, 1e-5)
+    assert subsampled_delta(epsilon[close], rate, sigma / 4, "remove") > 1e-5
+
+
+@pytest.mark.parametrize(("sigma", "steps"), [(50.0, 20), (5.0, 100), (1000.0, 5)])
+def test_every_pair_of_the_curve_holds_for_many_full_steps(sigma, steps):
+    mu = mpmath.sqrt(steps) / sigma
+    for e, d in zip(*privacy_curve(sigma, 1.0, steps), strict=True):
+        assert gaussian_delta(e, mu) <= d
 
 
 def test_more_of_anything_takes_more_noise():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from scipy.stats import norm
 
 from harness.certificates import ESTIMATE
 from harness.defense import Evidence, Shape, Task
@@ -17,6 +18,7 @@ from harness.defenses.dp import (
     batched,
 )
 from harness.errors import UsageError
+from harness.plan import evidence_key
 from harness.threats import Threat
 
 
@@ -177,8 +179,151 @@ def test_the_method_says_which_convention_and_which_bound():
         assert ("one-unit-a-modification" in method) == (adjacency == "paper")
 
 
-def test_certificates_share_their_training():
-    assert DifferentialPrivacyParameters.certify_only() == {"certificate", "bound", "adjacency"}
+def test_certificates_share_their_training(tiny):
+    only = {"certificate", "probabilities", "split", "bound", "adjacency"}
+    assert DifferentialPrivacyParameters.certify_only() == only
+    keys = {
+        evidence_key("dp", defense(certificate=name, **changes), tiny, 0, "")
+        for name in ("ma", "gdp", "pointwise")
+        for changes in ({}, {"probabilities": "mean", "split": "per-example", "adjacency": "paper"})
+    }
+    assert len(keys) == 1
+    assert evidence_key("dp", defense(examples="centred"), tiny, 0, "") not in keys
+
+
+def all_certificates(arrays, threat, n_labels=2, **changes):
+    return {
+        name: defense(certificate=name, **changes).certify(
+            evidence_for(arrays, n_labels), threat, 0.001
+        )
+        for name in ("ma", "gdp", "pointwise")
+    }
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+@pytest.mark.parametrize("sample_rate", [1.0, 0.3])
+def test_three_certificates_from_one_training(n_labels, sample_rate):
+    changes = {"n_models": 200, "sample_rate": sample_rate, "epsilon": 0.5, "accountant": "auto"}
+    task = Blobs(n_labels, range(200))
+    arrays = defense(**changes).gather(task)
+    assert ("curve_epsilon" in arrays) == (sample_rate < 1)
+    for threat in Threat:
+        found = all_certificates(arrays, threat, n_labels, **changes)
+        kinds = {name: one.guarantee.kind for name, one in found.items()}
+        assert kinds == {"ma": "estimate", "gdp": "probabilistic", "pointwise": "probabilistic"}
+        clean = {
+            one.clean_accuracy(task.truth) for name, one in found.items() if name != "pointwise"
+        }
+        assert len(clean) == 1, "gdp reports the models' mean accuracy, not its lower bound"
+        r = np.arange(0, 40)
+        accuracy = {n: one.certified_accuracy(task.truth, r) for n, one in found.items()}
+        assert (accuracy["gdp"][0] < accuracy["ma"][0]) and accuracy["gdp"][0] > 0.7
+        last = {name: one.last_radius(task.truth) for name, one in found.items()}
+        assert last["gdp"] >= last["pointwise"] >= 1
+        way = "gaussian-dp" if sample_rate == 1 else "accounted-curve"
+        assert found["gdp"].method == f"{way}:expected-accuracy"
+        assert found["pointwise"].method == f"{way}:pointwise"
+
+
+def votes_of(*rows, sigma=100.0, steps=25, sample_rate=1.0, never_clipped=1):
+    return {
+        "votes": np.array(rows),
+        "noise_multiplier": np.array(sigma),
+        "steps": np.array(steps),
+        "sample_rate": np.array(sample_rate),
+        "never_clipped": np.array(never_clipped),
+    }
+
+
+def test_pointwise_radii_by_hand():
+    """Two labels: r cost mu < Phi^-1(p_l), where p_l^N = alpha / (e c) for a vote of all models."""
+    arrays = votes_of([1000, 0], [0, 1000], [500, 500], [501, 499])
+    mu = 25**0.5 / 100
+    for threat, cost in {"insert": 1, "delete": 1, "modify": 2, "any": 2, "label-flip": 1}.items():
+        dp = defense(certificate="pointwise")
+        found = dp.certify(evidence_for(arrays), Threat(threat), 0.001)
+        reach = norm.ppf((0.001 / 8) ** (1 / 1000)) / (mu * cost)
+        assert found.radii.tolist() == [int(reach), int(reach), -1, -1]
+        assert found.predictions.tolist() == [0, 1, 0, 0]
+        assert str(found.guarantee) == "probabilistic (alpha=0.001 per report)"
+    alone = defense(certificate="pointwise", split="per-example")
+    found = alone.certify(evidence_for(arrays), Threat.INSERT, 0.001)
+    assert found.radii[0] == int(norm.ppf((0.001 / 2) ** (1 / 1000)) / mu)
+    assert str(found.guarantee) == "probabilistic (alpha=0.001 per example)"
+
+
+def test_radii_end_at_n():
+    arrays = votes_of([1000, 0], sigma=1e9)
+    for threat in Threat:
+        found = defense(certificate="pointwise").certify(evidence_for(arrays), threat, 0.001)
+        assert found.radii.tolist() == [600]
+        expected = defense(certificate="gdp").certify(evidence_for(arrays), threat, 0.001)
+        assert expected.last_radius(np.array([0])) == 600
+
+
+@pytest.mark.parametrize("name", ["ma", "gdp", "pointwise"])
+def test_the_published_convention_doubles_what_a_modification_costs(name):
+    arrays = votes_of([1000, 0], [900, 100], sigma=200.0)
+    labels = np.zeros(2, int)
+    ours, published = (
+        defense(certificate=name, adjacency=way, epsilon=0.02).certify(
+            evidence_for(arrays), Threat.MODIFY, 0.001
+        )
+        for way in ("add-remove", "paper")
+    )
+    assert published.method == f"{ours.method}:one-unit-a-modification"
+    last = [one.last_radius(labels) for one in (ours, published)]
+    assert last[0] == last[1] // 2 > 0
+
+
+def test_label_flips_cost_two_pointwise_where_they_are_not_known_to_cost_one():
+    one, two = (
+        defense(certificate="pointwise")
+        .certify(evidence_for(votes_of([1000, 0], never_clipped=known)), Threat.LABEL_FLIP, 0.001)
+        .radii[0]
+        for known in (1, 0)
+    )
+    assert two == one // 2 > 0
+
+
+def test_gdp_from_the_mean_is_an_estimate_and_needs_no_alpha():
+    arrays = votes_of([1000, 0], [900, 100])
+    dp = defense(certificate="gdp", probabilities="mean")
+    one, other = (dp.certify(evidence_for(arrays), Threat.INSERT, alpha) for alpha in (0.5, 1e-9))
+    assert one.guarantee == dp.guarantee(0.5) == ESTIMATE
+    labels, r = np.zeros(2, int), np.array([0, 3])
+    assert (one.certified_accuracy(labels, r) == other.certified_accuracy(labels, r)).all()
+    wanted = norm.cdf(norm.ppf(0.95) - r * 5 / 100)
+    assert one.certified_accuracy(labels, r) == pytest.approx(wanted)
+
+
+def test_gdp_from_confidence_by_hand():
+    arrays = votes_of([1000, 0], [1000, 0])
+    found = defense(certificate="gdp").certify(evidence_for(arrays), Threat.MODIFY, 0.001)
+    r = np.array([0, 1, 10])
+    wanted = norm.cdf(norm.ppf((0.001 / 2) ** (1 / 1000)) - 2 * r * 5 / 100)
+    assert found.certified_accuracy(np.zeros(2, int), r) == pytest.approx(wanted)
+    assert found.clean_accuracy(np.zeros(2, int)) == 1
+    assert found.certified_accuracy(np.ones(2, int), r).tolist() == [0, 0, 0]
+
+
+def test_other_peoples_votes_need_all_that_certifying_reads():
+    arrays = votes_of([1000, 0])
+    assert set(DifferentialPrivacy.needs) == {*arrays, "n_train"}
+    for name in ("noise_multiplier", "steps", "sample_rate", "never_clipped", "votes"):
+        lacking = {key: value for key, value in arrays.items() if key != name}
+        with pytest.raises(KeyError, match=name):
+            defense(certificate="pointwise").certify(evidence_for(lacking), Threat.ANY, 0.001)
+
+
+def test_centred_examples_change_what_is_trained():
+    plain, other = (
+        defense(epsilon=0.5, examples=kind).gather(Blobs(2, range(40)))["votes"]
+        for kind in ("bounded", "centred")
+    )
+    assert not np.array_equal(plain, other)
+    truth = Blobs(2, range(1)).truth
+    assert other[np.arange(80), truth].mean() > 30
 
 
 def test_the_defaults_are_the_published_setting():
@@ -206,6 +351,9 @@ def test_the_defaults_are_the_published_setting():
         ("accountant", "gdp"),
         ("certificate", "none"),
         ("bound", "none"),
+        ("probabilities", "none"),
+        ("split", "none"),
+        ("examples", "none"),
         ("adjacency", "replace"),
     ],
 )

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.defenses.dp.mechanism import BIAS, Mechanism, bounded_examples, draw_steps
+from harness.defenses.dp.mechanism import (
+    BIAS,
+    Mechanism,
+    bounded_examples,
+    centred,
+    draw_steps,
+)
 
 
 def mechanism(**changes):
@@ -93,6 +99,34 @@ def test_an_example_is_bounded_by_itself():
     x = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
     alone = torch.cat([bounded_examples(x[i : i + 1], 1.0) for i in range(5)])
     assert torch.equal(bounded_examples(x, 1.0), alone)
+
+
+@pytest.mark.parametrize("radius", [0.1, 1.0, 7.0])
+@pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 1e30])
+def test_centred_examples_fill_the_ball_and_stay_inside(radius, size):
+    x = size * torch.rand(200, 50, generator=torch.Generator().manual_seed(0))
+    before = x.clone()
+    phi = bounded_examples(centred(x), radius, stretch=True)
+    assert torch.equal(x, before)
+    norms = phi.double().norm(dim=1)
+    assert norms.max() <= radius
+    assert norms.min() >= radius * (1 - 1e-4)
+    wanted = before.double() - before.double().mean(1, keepdim=True)
+    wanted = torch.cat([wanted / wanted.norm(dim=1, keepdim=True), torch.full((200, 1), BIAS)], 1)
+    cosine = torch.nn.functional.cosine_similarity(wanted, phi.double())
+    assert cosine.min() > 1 - 1e-6
+
+
+def test_a_centred_example_depends_on_itself_and_may_be_blank():
+    x = torch.rand(300, 128, generator=torch.Generator().manual_seed(1))
+    x[3] = 0
+    x[4] = 0.25
+    whole = bounded_examples(centred(x), 1.0, stretch=True)
+    alone = [bounded_examples(centred(x[i : i + 1]), 1.0, stretch=True) for i in range(300)]
+    assert torch.equal(whole, torch.cat(alone))
+    for blank in (3, 4):
+        assert torch.equal(whole[blank, :-1], torch.zeros(128))
+        assert 0.9999 < whole[blank, -1] <= 1
 
 
 def test_a_flipped_label_moves_an_unclipped_gradient_by_the_example():

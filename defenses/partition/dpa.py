@@ -1,0 +1,171 @@
+"""Deep Partition Aggregation: one base model for each part of the training set, and a vote.
+
+Levine, Feizi: Deep Partition Aggregation: Provable Defenses against General Poisoning Attacks, ICLR
+2021; Rezaei, Banihashem, Chegini, Feizi: Run-Off Election, ICML 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.defense import (
+    Arrays,
+    Defense,
+    Evidence,
+    Parameters,
+    Shape,
+    Task,
+    certify_field,
+    even_blocks,
+)
+from harness.defenses.partition import elections
+from harness.defenses.partition.elections import Election
+from harness.defenses.partition.parts import Hash, hashed_parts
+from harness.defenses.partition.training import BLOCK, positions, rankings
+from harness.errors import UsageError
+from harness.threats import Threat, Unit, cost, covered
+
+if TYPE_CHECKING:
+    from harness.learners.base import Learner
+
+ELECTION = (
+    "plurality: most votes; run-off: of the two labels with most votes, the one that more models "
+    "prefer (the same with two labels)"
+)
+LABEL_IN_HASH = "label_in_hash"
+"""Evidence: 1 where a changed label may move an example to another part, 0 where it never does."""
+
+
+class DpaParameters(Parameters):
+    """Parameters of DPA.
+
+    The number of parts is a number and follows from nothing: if it were found from the training
+    set's size, one example more could change every part. The default was chosen on the MNIST digit
+    pairs 2/7, 3/8 and 4/9.
+    """
+
+    n_models: int = Field(1200, ge=1, description="parts, and base models: one for each part")
+    learner: str = Field("ridge", description="how a base model is fitted")
+    features: str = Field("hog", description="what a base model sees: raw, binarised or hog")
+    hash: Hash = Field(
+        "features",
+        description="what decides an example's part: features (a changed label rewrites one part) "
+        "or content (features and label: it rewrites two)",
+    )
+    election: Election = certify_field("plurality", description=ELECTION)
+
+
+class Dpa(Defense[DpaParameters]):
+    """Deep Partition Aggregation. The certificate is deterministic; alpha plays no part."""
+
+    name = "dpa"
+    title = "Deep Partition Aggregation: vote of models trained on disjoint parts"
+    paper = "Levine, Feizi: Deep Partition Aggregation, ICLR 2021"
+    Params = DpaParameters
+    isolated: ClassVar[bool] = True
+    needs: ClassVar[Mapping[str, str]] = {
+        "votes": "(e, c): how many base models, each of a part of its own, vote for each label"
+    }
+
+    def covers(self) -> frozenset[Threat]:
+        return covered(Unit.FEATURE_PART if self.params.hash == "features" else Unit.PART)
+
+    def check(self, shape: Shape) -> None:
+        check_parts(self.name, self.params.n_models, shape)
+
+    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+        return even_blocks(self.params.n_models, BLOCK)
+
+    def gather(self, task: Task) -> Arrays:
+        """``votes`` (e, c) of this block's base models, and their ``preferences`` (e, c, c) where
+        there are more than two labels: how many prefer label a to label b at [a, b].
+        """
+        p = self.params
+        learner = task.learner(p.learner)
+        inputs = task.images() if learner.images else task.features(p.features)
+        with task.phase("train"):
+            parts = hashed_parts(task.x_train, task.y_train, p.n_models, p.hash)
+        own = [parts[i] for i in task.models]
+        counts = count(rankings(task, learner, inputs, own), task.shape)
+        return counts | {LABEL_IN_HASH: np.array(p.hash == "content", dtype=np.int64)}
+
+    def merge(self, parts: Sequence[Arrays]) -> Arrays:
+        merged = super().merge(parts)
+        return {**merged, LABEL_IN_HASH: parts[0][LABEL_IN_HASH]}
+
+    def guarantee(self, alpha: float) -> Guarantee:
+        return DETERMINISTIC
+
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+        """Certified poisoning size: rewritten parts over the parts that one poisoning rewrites.
+
+        Evidence that does not say what the hash covered is certified as if it covered the label.
+        """
+        unit = part_unit(evidence)
+        return certified(self.params.election, evidence, threat, unit)
+
+
+def check_parts(defense: str, n_models: int, shape: Shape) -> None:
+    """Raises UsageError where there are more parts than training examples."""
+    if n_models > shape.n_train:
+        raise UsageError(
+            f"{defense}: n_models={n_models} parts are more than the {shape.n_train} training "
+            f"examples; allowed: 1 to {shape.n_train}"
+        )
+
+
+def count(ranked: Iterator[NDArray[Any]], shape: Shape) -> dict[str, NDArray[np.int64]]:
+    """``votes`` and, for more than two labels, ``preferences`` of models' rankings (e, c)."""
+    e, c = shape.n_test, shape.n_labels
+    votes, preferences = np.zeros((e, c), np.int64), np.zeros((e, c, c), np.int64)
+    for ranking in ranked:
+        votes[np.arange(e), ranking[:, 0]] += 1
+        if c > 2:
+            place = positions(ranking)
+            preferences += place[:, :, None] < place[:, None, :]
+    return {"votes": votes, "preferences": preferences} if c > 2 else {"votes": votes}
+
+
+def part_unit(evidence: Evidence) -> Unit:
+    """What the models of that evidence are trained on: parts by the features, or by the label too.
+
+    Who does not say so is taken to have hashed the label: never more is certified than holds.
+    """
+    return Unit.PART if evidence.get(LABEL_IN_HASH, np.array(1)).any() else Unit.FEATURE_PART
+
+
+def certified(
+    election: Election, evidence: Evidence, threat: Threat, unit: Unit
+) -> PointwiseCertificate:
+    """The certificate from ``votes`` and, for a run-off of many labels, ``preferences``."""
+    votes = evidence["votes"]
+    if election == "plurality" or votes.shape[1] == 2:
+        winner, rewritten = elections.plurality(votes)
+    elif "preferences" in evidence:
+        winner, rewritten = elections.run_off(votes, evidence["preferences"])
+    else:
+        raise UsageError(
+            "election=run-off with more than two labels needs preferences (e, c, c): how many "
+            "base models prefer label a to label b"
+        )
+    return in_examples(election, threat, unit, winner, rewritten)
+
+
+def in_examples(
+    election: Election,
+    threat: Threat,
+    unit: Unit,
+    winner: NDArray[np.int64],
+    rewritten: NDArray[np.int64],
+) -> PointwiseCertificate:
+    """The certificate in poisoned examples, from one in rewritten parts."""
+    price = cost(unit, threat)
+    if price is None:
+        raise ValueError(f"a partition does not cover {threat}")
+    return PointwiseCertificate(election, threat, DETERMINISTIC, winner, rewritten // price)

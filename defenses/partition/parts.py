@@ -1,0 +1,81 @@
+"""Which part of the training set an example belongs to: by what it is, never by where it stands."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hash = Literal["features", "content"]
+"""What the hash of an example covers: its features alone, or its features and its label."""
+
+DIGEST_BYTES = 16
+
+
+def digests(x: NDArray[Any], y: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+    """(n, 2) uint64: the BLAKE2b digest of each example ``x[i]``, with its label if ``y`` is given.
+
+    Equal examples have equal digests, and nothing but the example matters: not its index, the
+    memory's layout or the byte order of the machine.
+    """
+    rows = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("<"))
+    content = rows.reshape(len(rows), -1).view(np.uint8)
+    labels = [b""] * len(rows) if y is None else [int(label).to_bytes(8, "little") for label in y]
+    joined = b"".join(
+        hashlib.blake2b(row.data, digest_size=DIGEST_BYTES, person=label).digest()
+        for row, label in zip(content, labels, strict=True)
+    )
+    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2).astype(np.uint64)
+
+
+def canonical_order(digest: NDArray[np.uint64], y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) the indices of the examples sorted by digest and label: however they were given."""
+    return np.lexsort((y, digest[:, 1], digest[:, 0]))
+
+
+def hashed_parts(
+    x: NDArray[Any], y: NDArray[np.int64], n_parts: int, covers: Hash
+) -> list[NDArray[np.int64]]:
+    """The examples of each part, in canonical order: the part is the digest modulo ``n_parts``.
+
+    One example more or less changes one part, whichever examples there are besides (Levine and
+    Feizi 2021, section 2). One whose label alone changes stays in its part if the hash ``covers``
+    the features only. Parts may be empty.
+    """
+    digest = digests(x, None if covers == "features" else y)
+    return _grouped(digest[:, 0] % np.uint64(n_parts), canonical_order(digest, y), n_parts)
+
+
+def distinct(digest: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One example for each distinct digest, and which of them each example equals.
+
+    The first array (u,) is in the order of the digests, the second (n,) indexes it.
+    """
+    order = np.lexsort((digest[:, 1], digest[:, 0]))
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (digest[order[1:]] != digest[order[:-1]]).any(axis=1)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = new.cumsum() - 1
+    return order[new], rank
+
+
+def balanced_parts(
+    digest: NDArray[np.uint64], y: NDArray[np.int64], n_parts: int
+) -> list[NDArray[np.int64]]:
+    """The examples of each part, in canonical order, with the parts as equal as they can be.
+
+    ``digest`` (n, 2) is that of the features alone. The distinct ones, sorted, take turns; examples
+    with the same features share a part, so that a changed label never moves another example. Only
+    where features are trusted: an example more would move all that come after it.
+    """
+    _, rank = distinct(digest)
+    return _grouped(rank % n_parts, canonical_order(digest, y), n_parts)
+
+
+def _grouped(part: NDArray[Any], order: NDArray[np.int64], n_parts: int) -> list[NDArray[np.int64]]:
+    """The indices of each part, in the order of ``order``."""
+    by_part = order[np.argsort(part[order], kind="stable")]
+    ends = np.bincount(part.astype(np.int64), minlength=n_parts).cumsum()
+    return np.split(by_part, ends[:-1])

@@ -1,0 +1,101 @@
+"""Semi-supervised DPA: against changed labels, everything but the labels may be used by all models.
+
+Levine, Feizi: Deep Partition Aggregation: Provable Defenses against General Poisoning Attacks, ICLR
+2021, section 3.2 (SS-DPA).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.defense import Arrays, Defense, Evidence, Parameters, Shape, Task, certify_field
+from harness.defenses.partition.dpa import ELECTION, certified, check_parts, count
+from harness.defenses.partition.elections import Election
+from harness.defenses.partition.parts import balanced_parts, digests, distinct
+from harness.defenses.partition.training import rankings
+from harness.errors import UsageError
+from harness.threats import Threat, Unit, covered
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.learners.base import Learner
+
+
+class SsDpaParameters(Parameters):
+    """Parameters of SS-DPA; the defaults were chosen on the MNIST digit pairs 2/7, 3/8 and 4/9."""
+
+    n_models: int = Field(3000, ge=1, description="parts, and base models: one for each part")
+    learner: str = Field("ridge", description="how a base model is fitted")
+    features: str = Field("hog", description="what is seen of an example: raw, binarised or hog")
+    representation: Literal["diffusion", "none"] = Field(
+        "diffusion",
+        description="learnt from all features without labels: diffusion maps of the features' "
+        "nearest neighbours, or none",
+    )
+    election: Election = certify_field("plurality", description=ELECTION)
+
+
+class SsDpa(Defense[SsDpaParameters]):
+    """SS-DPA: a changed label rewrites one part and nothing else; features are trusted.
+
+    That allows parts of equal size and a representation of all training features. Deterministic.
+    """
+
+    name = "ss-dpa"
+    title = "Semi-supervised DPA: all features are shared, labels stay in their part"
+    paper = "Levine, Feizi: Deep Partition Aggregation, ICLR 2021 (SS-DPA)"
+    Params = SsDpaParameters
+
+    def covers(self) -> frozenset[Threat]:
+        return covered(Unit.LABEL)
+
+    def check(self, shape: Shape) -> None:
+        check_parts(self.name, self.params.n_models, shape)
+
+    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+        """One block: the representation is computed once."""
+        return [range(self.params.n_models)]
+
+    def gather(self, task: Task) -> Arrays:
+        """``votes`` (e, c) and, for more than two labels, ``preferences`` (e, c, c); as DPA."""
+        p = self.params
+        learner = task.learner(p.learner)
+        if learner.images and p.representation != "none":
+            raise UsageError(
+                f"ss-dpa: learner={p.learner} needs images, and representation={p.representation} "
+                "makes none; allowed: representation=none"
+            )
+        inputs = task.images() if learner.images else task.features(p.features)
+        with task.phase("train"):
+            digest = digests(task.x_train)
+            parts = balanced_parts(digest, task.y_train, p.n_models)
+            if p.representation == "diffusion":
+                inputs = _represented(inputs, digest)
+        return count(rankings(task, learner, inputs, parts), task.shape)
+
+    def guarantee(self, alpha: float) -> Guarantee:
+        return DETERMINISTIC
+
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+        """Certified number of changed labels: each rewrites one part."""
+        return certified(self.params.election, evidence, threat, Unit.LABEL)
+
+
+def _represented(
+    inputs: tuple[Tensor, Tensor], digest: NDArray[np.uint64]
+) -> tuple[Tensor, Tensor]:
+    """Diffusion coordinates of training and test set; equal examples count once and share them."""
+    from harness.defenses.partition.diffusion import diffusion_map
+
+    x, x_test = inputs
+    first, rank = (torch.from_numpy(index).to(x.device) for index in distinct(digest))
+    coordinates, placed = diffusion_map(x[first], x_test)
+    return coordinates[rank], placed

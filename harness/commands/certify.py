@@ -1,0 +1,137 @@
+"""``harness certify``: certificates from votes that somebody else trained."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.foreign import Certified
+
+_EPILOG = """\b
+Examples:
+  harness certify bagging --votes votes.npz --n-train 60000 --set k=100 --output certified
+  harness certify dpa --votes votes.csv --threat any --threat label-flip
+
+\b
+FILE is one of
+  .npz   votes (e, c): how many base models vote for each of the c labels, for each
+         of the e test examples; labels (e,), the true ones, if they are known; and
+         what else the defense needs. Or one array x: the votes and, as its last
+         column, the true label.
+  .npy   that one array, (e, c + 1).
+  .csv   the same columns without a header; or, below a header votes_0,...,votes_9,
+         the votes alone, and a column label if the labels are known.
+"harness show NAME" lists what a defense needs. Needed numbers that the file does not
+hold are given with --set.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("defense", metavar="DEFENSE")
+@click.option(
+    "--votes",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What the base models said; see below.",
+)
+@click.option("--n-train", type=int, help="Training examples that the base models were drawn from.")
+@click.option("--n-labels", type=int, help="Labels, where FILE has no votes that show it.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A parameter of the defense; repeatable. As DEFENSE[KEY=VALUE].",
+)
+@click.option(
+    "--threat",
+    "threats",
+    multiple=True,
+    default=("any",),
+    show_default=True,
+    metavar="NAME",
+    help="any, modify, insert, delete or label-flip; repeatable.",
+)
+@click.option(
+    "--alpha",
+    type=float,
+    default=0.001,
+    show_default=True,
+    help="Probability that anything that is called certified is wrong.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for certificates.csv and, with labels, curves.csv. Default: only a table.",
+)
+@click.option("--fresh", is_flag=True, help="Start over, whatever the folder holds.")
+def command(
+    defense: str,
+    votes: Path,
+    n_train: int | None,
+    n_labels: int | None,
+    settings: tuple[str, ...],
+    threats: tuple[str, ...],
+    alpha: float,
+    output: Path | None,
+    fresh: bool,
+) -> None:
+    """Certificates from votes that somebody else trained.
+
+    Trains nothing. Writes certificates.csv (example, prediction, radius; a radius of -1 abstains)
+    and, where the true labels are known, curves.csv.
+    """
+    from harness.foreign import certify, choose, settle, write
+    from harness.plugins import load_registry
+    from harness.threats import parse_threat
+    from harness.votes import read_votes
+
+    asked = [parse_threat(name) for name in dict.fromkeys(threats)]
+    choice = choose(load_registry(), defense, settings)
+    case = settle(choice, read_votes(votes), votes, n_train=n_train, n_labels=n_labels)
+    result = certify(case, asked, alpha)
+    if output is not None:
+        write(result, output, ["harness", *sys.argv[1:]], fresh=fresh)
+    _print(result)
+    if output is not None:
+        click.echo(f"certificates: {output / 'certificates.csv'}")
+
+
+def _print(result: Certified) -> None:
+    """What was proved, a row for each threat, in 80 columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.curves import SUMMARY_R
+    from harness.report.words import percent, radius
+
+    case = result.case
+    known = case.labels is not None
+    click.echo(f"{case.cell.label}: {case.n_test:,} test examples, {case.evidence.n_labels} labels")
+    covered = [(one.threat, one.certificate, one.curve) for one in result.proved]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("certified %" if known else "radius >= r, %")
+    reached = max(curve.max_radius for _, _, curve in covered if curve)
+    at = [r for r in SUMMARY_R if r <= reached] or [0]
+    heads = [*(["clean"] if known else []), *(f"r={r}" for r in at), "median r", "largest"]
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for threat, certificate, curve in covered:
+        if certificate is None or curve is None:
+            continue
+        clean = [percent(curve.clean_accuracy, 1).rstrip("%")] if known else []
+        values = [percent(curve.at(r), 1).rstrip("%") for r in at]
+        table.add_row(
+            threat.value, *clean, *values, radius(curve.median_radius), radius(curve.max_radius)
+        )
+    Console(highlight=False).print(table)
+    for threat, certificate, _ in covered:
+        if certificate is None:
+            click.echo(f"not covered: {threat.value}")
+    guarantees = dict.fromkeys(str(c.guarantee) for _, c, _ in covered if c is not None)
+    click.echo(f"guarantee: {', '.join(guarantees)}")

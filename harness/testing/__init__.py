@@ -1,0 +1,24 @@
+"""Is it a sound defense? One call, or one class to inherit, that tells the author of a plugin.
+
+In a few seconds, on a tiny data set::
+
+    from harness.testing import check_defense
+
+    def test_it_conforms():
+        check_defense(MyDefense)
+
+or, with one test for each property::
+
+    from harness.testing import DefenseConformance
+
+    class TestMyDefense(DefenseConformance):
+        defense = MyDefense
+
+Passing proves no theorem. It shows that a defense keeps the rules on which certificates rest.
+"""
+
+from harness.testing.bench import tiny_dataset
+from harness.testing.conformance import DefenseConformance, Report, check_defense
+from harness.testing.properties import ConformanceError
+
+__all__ = ["ConformanceError", "DefenseConformance", "Report", "check_defense", "tiny_dataset"]

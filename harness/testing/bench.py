@@ -1,0 +1,215 @@
+"""A defense on a tiny data set, trained in memory by the tasks of the real runner."""
+
+from __future__ import annotations
+
+import unittest
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from harness.certificates import Certificate
+from harness.datasets.base import Dataset
+from harness.defense import Arrays, Defense, Evidence
+from harness.errors import UsageError
+from harness.plan import Cell, Plan, learner_of, shape_of
+from harness.runner import Inputs
+from harness.selection import Selection, label
+from harness.testing.recording import Given, RecordingTask
+from harness.threats import Threat
+
+if TYPE_CHECKING:
+    from harness.plugins import Registry
+
+ALPHA = 0.001
+"""The error probability at which properties are checked that do not vary it."""
+
+SMALL = {"n_models": 24, "k": 3}
+"""What parameters of these names are lowered to where the test does not choose them."""
+
+
+class NotApplicable(unittest.SkipTest):
+    """The property says nothing about this defense; test runners show the test as skipped."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left: the merged evidence, and the base models that were overheard."""
+
+    arrays: Arrays
+    models: tuple[Given, ...]
+    """Empty where base models are not fitted by ``task.learner``."""
+    asked: bool
+    """Whether a learner was asked for at all."""
+    spoilt: tuple[str, ...]
+    """Which of the arrays that the run's cells share were changed in place."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A defense, the data set that it is tried on, and the learners that it may name."""
+
+    defense: Defense[Any]
+    dataset: Dataset
+    registry: Registry
+
+    @property
+    def label(self) -> str:
+        """How the defense would be selected on the command line."""
+        return label(self.defense.name, self.defense.params)
+
+    @property
+    def threats(self) -> list[Threat]:
+        """The covered threats, in the order of their declaration."""
+        covered = self.defense.covers()
+        return [threat for threat in Threat if threat in covered]
+
+    def fresh(self) -> Defense[Any]:
+        """The defense as another process has it: made from its parameters alone."""
+        return type(self.defense)(self.defense.params)
+
+    def on(self, **arrays: NDArray[Any]) -> Bench:
+        """The same defense on the data set with some of its arrays exchanged."""
+        exchanged: dict[str, Any] = dict(arrays)
+        return replace(self, dataset=replace(self.dataset, **exchanged))
+
+    def with_params(self, **changes: Any) -> Bench | None:
+        """The defense with other parameters; None where it has none of that name or refuses."""
+        if not changes.keys() <= type(self.defense.params).model_fields.keys():
+            return None
+        values = self.defense.params.model_dump() | changes
+        try:
+            params = type(self.defense.params).model_validate(values)
+        except ValidationError:
+            return None
+        other = replace(self, defense=type(self.defense)(params))
+        return other if other.accepted else None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the defense's ``check`` lets data of this shape pass."""
+        try:
+            self.defense.check(shape_of(self.dataset))
+        except UsageError:
+            return False
+        return True
+
+    def blocks(self) -> Sequence[range]:
+        """How the defense cuts its base models into blocks."""
+        shape = shape_of(self.dataset)
+        return self.fresh().blocks(shape, lambda spec: learner_of(self.registry, spec))
+
+    def train(self, order: Sequence[int] | None = None) -> Trained:
+        """Trains all blocks, in their order unless said, and merges them in their order."""
+        defense, blocks = self.fresh(), self.blocks()
+        cell = Cell(self.label, defense.name, "", defense, "")
+        inputs = Inputs(Plan(self.dataset, 0, (), ALPHA, (cell,)), torch.device("cpu"))
+        parts: dict[int, Arrays] = {}
+        given: list[Given] = []
+        spoilt: set[str] = set()
+        asked = False
+        for index in range(len(blocks)) if order is None else order:
+            task = RecordingTask(inputs, self.registry, cell, blocks[index], index, _Silent())
+            parts[index] = {key: np.asarray(part) for key, part in defense.gather(task).items()}
+            given += task.given()
+            spoilt |= task.spoilt()
+            asked |= task.asked
+        merged = defense.merge([parts[index] for index in sorted(parts)])
+        return Trained(merged, tuple(given), asked, tuple(sorted(spoilt)))
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The defense trained on the data set as it is."""
+        return self.train()
+
+    def evidence(self, arrays: Arrays) -> Evidence:
+        """Evidence that was gathered from this data set."""
+        shape = shape_of(self.dataset)
+        return Evidence(arrays, shape.n_train, shape.n_labels, shape.dimension)
+
+    def certify(
+        self, threat: Threat, alpha: float = ALPHA, arrays: Arrays | None = None
+    ) -> Certificate:
+        """The certificate from ``arrays``, or from the data set as it is."""
+        found = self.trained.arrays if arrays is None else arrays
+        return self.fresh().certify(self.evidence(found), threat, alpha)
+
+    def certificates(self, alpha: float = ALPHA) -> Iterator[tuple[Threat, Certificate]]:
+        """The certificate under every covered threat."""
+        for threat in self.threats:
+            yield threat, self.certify(threat, alpha)
+
+
+class _Silent:
+    """A progress bar that shows nothing."""
+
+    def start(self, cell: str, total: int, done: int) -> None:
+        """Nothing to show."""
+
+    def advance(self, models: int) -> None:
+        """Nothing to show."""
+
+    def finish(self, cell: str, seconds: float, error: str | None) -> None:
+        """Nothing to show."""
+
+
+def make_bench(
+    defense: type[Defense[Any]] | Defense[Any] | str,
+    dataset: Dataset | None,
+    registry: Registry | None,
+) -> Bench:
+    """A bench for a defense, a class of them or a selection such as ``bagging[k=5]``.
+
+    An instance is tried as it is. Parameters of a class or selection that are named in ``SMALL``
+    and were not chosen are lowered, so that training takes milliseconds. Raises UsageError for a
+    selection that does not exist, and where the defense does not accept the data set.
+    """
+    if registry is None:
+        from harness.plugins import load_registry
+
+        registry = load_registry()
+    if isinstance(defense, str):
+        selection = Selection.parse(defense)
+        made = _small(registry.defenses[selection.name].value, selection)
+    elif isinstance(defense, Defense):
+        made = defense
+    else:
+        made = _small(defense, Selection(defense.name))
+    data = tiny_dataset() if dataset is None else dataset
+    made.check(shape_of(data))
+    return Bench(made, data, registry)
+
+
+def _small(defense: type[Defense[Any]], selection: Selection) -> Defense[Any]:
+    """The defense as selected, with the parameters in ``SMALL`` lowered where it lets them be."""
+    params = selection.build(defense).params
+    chosen = dict(selection.parameters)
+    for name, most in SMALL.items():
+        value = getattr(params, name, None)
+        if name not in chosen and isinstance(value, int) and value > most:
+            with suppress(ValidationError):
+                params = defense.Params.model_validate(params.model_dump() | {name: most})
+    return defense(params)
+
+
+def tiny_dataset(n_labels: int = 2, n_train: int = 48, n_test: int = 12) -> Dataset:
+    """8 x 8 grey images whose label is the bright band: noisy, and easy to tell apart.
+
+    Labels take turns, so every label is in the training and the test set. Values stay within 30 to
+    225, so that an example of black and white pixels lies outside of all of them.
+    """
+    rng = np.random.default_rng(2021)
+    arrays: dict[str, NDArray[Any]] = {}
+    for part, size in (("train", n_train), ("test", n_test)):
+        y = np.arange(size, dtype=np.int64) % n_labels
+        x = rng.integers(30, 120, (size, 8, 8))
+        for band, columns in enumerate(np.array_split(np.arange(8), n_labels)):
+            x[np.ix_(y == band, np.arange(8), columns)] += 105
+        arrays[f"x_{part}"], arrays[f"y_{part}"] = x.astype(np.uint8), y
+    return Dataset(name="tiny", label_names=tuple(map(str, range(n_labels))), **arrays)

@@ -1,0 +1,150 @@
+"""The conformance suite: every property, as one call or as one test each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.testing import attacks, certificates, isolation, parameters, training
+from harness.testing.bench import Bench, NotApplicable, make_bench
+from harness.testing.properties import ConformanceError, Failure, Property
+
+if TYPE_CHECKING:
+    from harness.datasets.base import Dataset
+    from harness.defense import Defense
+    from harness.plugins import Registry
+
+PROPERTIES = (
+    parameters.parameters_can_be_read_and_typed,
+    parameters.threats_are_declared,
+    training.training_can_be_repeated,
+    training.evidence_is_plain,
+    certificates.predictions_and_radii,
+    training.blocks_can_be_trained_in_any_order,
+    training.order_of_test_examples_does_not_matter,
+    training.what_only_certify_reads_trains_nothing,
+    training.edge_shapes_work,
+    isolation.isolation,
+    certificates.certified_accuracy_falls,
+    certificates.weaker_attacker_never_certifies_less,
+    certificates.larger_alpha_never_certifies_less,
+    certificates.alpha_means_what_the_guarantee_says,
+    certificates.certify_is_pure,
+    attacks.certified_attacks_change_nothing,
+)
+"""All of them; what makes others fail comes before them."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`check_defense` found to hold: the defense, and its properties by name."""
+
+    defense: str
+    held: tuple[str, ...]
+    skipped: Mapping[str, str]
+    """Properties that say nothing about this defense, and why."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.defense}: {len(self.held)} properties hold"]
+        lines += [f"  skipped {name}: {reason}" for name, reason in self.skipped.items()]
+        return "\n".join(lines)
+
+
+def check_defense(
+    defense: type[Defense[Any]] | Defense[Any] | str,
+    *,
+    dataset: Dataset | None = None,
+    registry: Registry | None = None,
+) -> Report:
+    """Trains and certifies a defense on a tiny data set and checks every property of a sound one.
+
+    ``defense`` is a class, an instance or a selection such as ``bagging[k=5]``. An instance is
+    tried as it is; otherwise ``n_models`` and ``k`` are lowered unless they were chosen. Without
+    ``dataset`` it is :func:`~harness.testing.tiny_dataset`: 48 images in two labels. ``registry``
+    holds the learners that the defense may name; by default all that are installed.
+
+    Raises ConformanceError that explains all that is wrong: which property, by which example, what
+    it protects and what is usually the cause. Raises UsageError where the defense does not accept
+    the data set.
+    """
+    bench = make_bench(defense, dataset, registry)
+    held: list[str] = []
+    skipped: dict[str, str] = {}
+    failures: list[Failure] = []
+    for prop in PROPERTIES:
+        try:
+            failure = prop.failure(bench)
+        except NotApplicable as reason:
+            skipped[prop.name] = str(reason)
+            continue
+        if failure is None:
+            held.append(prop.name)
+        else:
+            failures.append(failure)
+    if failures:
+        raise ConformanceError(_explain(bench, failures, len(PROPERTIES) - len(skipped)))
+    return Report(bench.label, tuple(held), skipped)
+
+
+def _explain(bench: Bench, failures: list[Failure], checked: int) -> str:
+    """All failures, those of one cause together: where training fails, everything does."""
+    by_cause: dict[tuple[str, ...], list[Failure]] = {}
+    for failure in failures:
+        by_cause.setdefault(failure.found, []).append(failure)
+    head = f"{bench.label} breaks {len(failures)} of {checked} properties of a sound defense."
+    parts = [head]
+    for number, same in enumerate(by_cause.values(), start=1):
+        also = ", ".join(failure.name for failure in same[1:])
+        parts.append(f"{number}. {same[0]}" + (f"\n   Also breaks: {also}" if also else ""))
+    return "\n\n".join(parts)
+
+
+def _test(prop: Property) -> Callable[[DefenseConformance], None]:
+    """A test method for a property, with the property's own docstring."""
+
+    def test(self: DefenseConformance) -> None:
+        __tracebackhide__ = True  # pytest then shows the explanation and not this line
+        bench = self._bench()
+        failure = prop.failure(bench)
+        if failure is not None:
+            raise ConformanceError(f"{bench.label}: {failure}")
+
+    test.__doc__ = prop.check.__doc__
+    return test
+
+
+class DefenseConformance:
+    """Inherit it in a test file, name the class ``Test...`` and set ``defense``; that is all.
+
+    Each property is a test of its own. ``defense``, ``dataset`` and ``registry`` are as in
+    :func:`check_defense`.
+    """
+
+    defense: ClassVar[type[Defense[Any]] | Defense[Any] | str]
+    dataset: ClassVar[Dataset | None] = None
+    registry: ClassVar[Registry | None] = None
+
+    test_parameters = _test(parameters.parameters_can_be_read_and_typed)
+    test_threats = _test(parameters.threats_are_declared)
+    test_repeatable = _test(training.training_can_be_repeated)
+    test_evidence = _test(training.evidence_is_plain)
+    test_predictions_and_radii = _test(certificates.predictions_and_radii)
+    test_blocks = _test(training.blocks_can_be_trained_in_any_order)
+    test_order_of_test_examples = _test(training.order_of_test_examples_does_not_matter)
+    test_certify_fields = _test(training.what_only_certify_reads_trains_nothing)
+    test_edge_shapes = _test(training.edge_shapes_work)
+    test_isolation = _test(isolation.isolation)
+    test_certified_accuracy_falls = _test(certificates.certified_accuracy_falls)
+    test_weaker_attacker = _test(certificates.weaker_attacker_never_certifies_less)
+    test_larger_alpha = _test(certificates.larger_alpha_never_certifies_less)
+    test_guarantee = _test(certificates.alpha_means_what_the_guarantee_says)
+    test_certify_is_pure = _test(certificates.certify_is_pure)
+    test_attacks = _test(attacks.certified_attacks_change_nothing)
+
+    @classmethod
+    @cache
+    def _bench(cls) -> Bench:
+        """One bench, and so one training, for all the tests of a class."""
+        return make_bench(cls.defense, cls.dataset, cls.registry)

@@ -1,0 +1,85 @@
+"""What a property is: a check that explains in words how a defense breaks it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from harness.testing.bench import NotApplicable
+
+if TYPE_CHECKING:
+    from harness.testing.bench import Bench
+
+Check = Callable[["Bench"], Iterator[str]]
+
+_SHOWN = 3
+"""Violations of one property that are told; the others are seldom news."""
+
+
+class ConformanceError(AssertionError):
+    """A defense breaks properties that certificates rest on; the message explains each of them."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One property that does not hold: what was violated, and by which examples."""
+
+    name: str
+    found: tuple[str, ...]
+    protects: str
+    usually: str
+
+    def __str__(self) -> str:
+        found = "\n   ".join(self.found)
+        return f"{self.name}: {found}\n   Why: {self.protects}\n   Usually: {self.usually}"
+
+
+@dataclass(frozen=True)
+class Property:
+    """A check over a bench. Its docstring says which theorem or rule it protects."""
+
+    check: Check
+    usually: str
+
+    @property
+    def name(self) -> str:
+        """The property's name, in words."""
+        return self.check.__name__.replace("_", " ")
+
+    @property
+    def protects(self) -> str:
+        """Which theorem or rule the property protects, in one line."""
+        return " ".join((self.check.__doc__ or "").split())
+
+    def failure(self, bench: Bench) -> Failure | None:
+        """What breaks the property; None where it holds. Raises NotApplicable."""
+        try:
+            found = tuple(islice(self.check(bench), _SHOWN))
+        except NotApplicable:
+            raise
+        except Exception as error:
+            return Failure(self.name, (_crash(error),), self.protects, _CRASHES)
+        return Failure(self.name, found, self.protects, self.usually) if found else None
+
+
+_CRASHES = (
+    "a shape or a type that was assumed (how many labels, how many test examples), or sizes that "
+    "`check` should refuse with a UsageError"
+)
+
+
+def property_of(usually: str) -> Callable[[Check], Property]:
+    """Makes a property of a generator of violations; ``usually`` says what is then wrong."""
+    return lambda check: Property(check, usually)
+
+
+def _crash(error: Exception) -> str:
+    """The error, and where in the code that was called it came about."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if "site-packages" not in f.filename]
+    last = (outside or list(frames))[-1]
+    text = " ".join(str(error).split())
+    return f"raised {type(error).__name__}: {text} ({last.filename}, line {last.lineno})"
