@@ -147,7 +147,8 @@ class Defense(ABC, Generic[P]):
     ``needs`` says what ``certify`` must be told about base models that somebody else trained, name
     to meaning: arrays of the evidence, ``n_train`` and ``dimension`` if it reads them, and every
     parameter of the training that it reads. Nothing in there is ever assumed. Empty, as it is at
-    first, where it cannot work from other people's models.
+    first, where it cannot work from other people's models. ``takes``, likewise, is what ``certify``
+    can do without: if it is not told, it assumes the worst.
     """
 
     name: ClassVar[str]
@@ -155,6 +156,7 @@ class Defense(ABC, Generic[P]):
     paper: ClassVar[str]
     Params: ClassVar[type[Parameters]] = Parameters
     needs: ClassVar[Mapping[str, str]] = {}
+    takes: ClassVar[Mapping[str, str]] = {}
 
     isolated: ClassVar[bool] = False
     """Whether a base model may depend on nothing but its own examples, as the certificates of

@@ -1,32 +1,24 @@
-"""Certificates from base models that somebody else trained: nothing is trained, nothing assumed."""
+"""Evidence of base models that somebody else trained: all of it told, nothing assumed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import machine
-from harness.certificates import PointwiseCertificate
-from harness.curves import curve
-from harness.defense import Defense, Evidence
+from harness.defense import Arrays, Defense, Evidence
 from harness.errors import DataError, UsageError, unknown
 from harness.plan import Cell
 from harness.plugins import Registry
-from harness.results import curves_csv
-from harness.runner import CellResult, Proved
 from harness.selection import Selection, label
-from harness.store import SCHEMA, open_run
-from harness.threats import Threat
 from harness.votes import ForeignEvidence
+
+_MOST_LABELS = 100_000
 
 
 @dataclass(frozen=True)
@@ -37,6 +29,11 @@ class Choice:
     distribution: str
     defense: type[Defense[Any]]
     given: Mapping[str, str]
+
+    @property
+    def told(self) -> set[str]:
+        """The names that the defense's ``certify`` reads."""
+        return {*self.defense.needs, *self.defense.takes}
 
 
 @dataclass(frozen=True)
@@ -51,18 +48,6 @@ class Case:
     file: Path
 
 
-@dataclass(frozen=True)
-class Certified:
-    """What was proved, threat by threat; ``certificate`` and ``curve`` are None if not covered.
-
-    Without labels the curve says for how many test examples r is certified, right or wrong.
-    """
-
-    case: Case
-    alpha: float
-    proved: tuple[Proved, ...]
-
-
 def choose(registry: Registry, text: str, settings: Sequence[str]) -> Choice:
     """The defense ``NAME`` or ``NAME[key=value]`` with further ``key=value``.
 
@@ -71,7 +56,7 @@ def choose(registry: Registry, text: str, settings: Sequence[str]) -> Choice:
     """
     selection = Selection.parse(text)
     entry = registry.defenses[selection.name]
-    needs, fields = entry.value.needs, entry.value.Params.model_fields
+    needs, takes, fields = entry.value.needs, entry.value.takes, entry.value.Params.model_fields
     if not needs:
         able = [name for name, e in registry.defenses.entries.items() if e.value.needs]
         raise UsageError(
@@ -87,8 +72,8 @@ def choose(registry: Registry, text: str, settings: Sequence[str]) -> Choice:
             raise UsageError(f"{key} is given twice")
         given[key] = value
     for key in given:
-        if key not in fields and key not in needs:
-            raise unknown(f"parameter of {selection.name}", key, fields)
+        if not any(key in known for known in (fields, needs, takes)):
+            raise unknown(f"parameter of {selection.name}", key, {**fields, **takes})
         if key == "n_train":
             raise UsageError("n_train is given with --n-train")
     return Choice(selection.name, entry.distribution, entry.value, given)
@@ -112,15 +97,18 @@ def settle(
     given = {
         name: str(array.item())
         for name, array in found.arrays.items()
-        if array.ndim == 0 and name in fields and name in choice.defense.needs
+        if array.ndim == 0 and name in fields and name in choice.told
     } | dict(choice.given)
+    c, models = _labels(found, n_labels, file), _models(found)
     arrays = {**found.arrays, **_numbers(choice, given)}
+    if "votes" in choice.told and "predictions" in arrays and "votes" not in arrays:
+        votes = [np.count_nonzero(arrays["predictions"] == label, axis=0) for label in range(c)]
+        arrays["votes"] = np.stack(votes, axis=1)
     for name, meaning in choice.defense.needs.items():
         if name == "n_train" and n_train is None:
             raise UsageError(f"{choice.name} needs --n-train: {meaning}")
         if name != "n_train" and name not in given and name not in arrays:
             raise _lacking(choice, name, meaning, found, file)
-    c, models = _labels(found, n_labels, file), _models(found)
     if "n_models" in fields and models is not None:
         given.setdefault("n_models", str(models))
         if given["n_models"] != str(models):
@@ -129,7 +117,9 @@ def settle(
     defense = Selection(choice.name, parameters).build(choice.defense)
     evidence = Evidence(arrays, n_train or 0, c, int(arrays.get("dimension", 0)))
     named = label(choice.name, defense.params)
-    cell = Cell(named, choice.name, choice.distribution, defense, _digest(found, n_train))
+    cell = Cell(
+        named, choice.name, choice.distribution, defense, _digest(arrays, found.labels, n_train)
+    )
     return Case(cell, defense, evidence, found.labels, found.n_test, file)
 
 
@@ -145,7 +135,7 @@ def _numbers(choice: Choice, given: Mapping[str, str]) -> dict[str, NDArray[Any]
             number = np.array(np.nan)
         if not np.isfinite(number):
             raise UsageError(f"{choice.name}: {key}={value} is not a number")
-        if key in choice.defense.needs:
+        if key in choice.told:
             numbers[key] = number
     return numbers
 
@@ -163,21 +153,22 @@ def _lacking(
 
 
 def _labels(found: ForeignEvidence, n_labels: int | None, file: Path) -> int:
-    """c; every label that occurs is below it."""
-    votes = found.arrays.get("votes")
-    c = n_labels if votes is None else votes.shape[1]
-    if c is None:
-        raise UsageError(f"{file} has no votes that show how many labels there are: --n-labels C")
-    if c < 2 or n_labels not in (None, c):
-        raise UsageError(
-            f"n-labels must be {max(c, 2) if votes is not None else 'at least 2'}, found {n_labels}"
-        )
-    for name, labels in (
-        ("predictions", found.arrays.get("predictions")),
-        ("labels", found.labels),
-    ):
-        if labels is not None and labels.max() >= c:
-            raise DataError(f"{file}: {name} must be 0 to {c - 1}, found {labels.max()}")
+    """c, the number of labels: as the votes have, as was said, or those that occur."""
+    if n_labels is not None and n_labels < 2:
+        raise UsageError(f"n-labels must be at least 2, found {n_labels}")
+    named = {"predictions": found.arrays.get("predictions"), "labels": found.labels}
+    highest = {name: int(labels.max()) for name, labels in named.items() if labels is not None}
+    if "votes" in found.arrays:
+        c = int(found.arrays["votes"].shape[1])
+        if n_labels not in (None, c):
+            raise UsageError(f"n-labels must be {c}, as the votes have, found {n_labels}")
+    else:
+        c = n_labels or max(1, *highest.values()) + 1
+    for name, label_ in highest.items():
+        if label_ >= min(c, _MOST_LABELS):
+            raise DataError(
+                f"{file}: {name} must be 0 to {min(c, _MOST_LABELS) - 1}, found {label_}"
+            )
     return c
 
 
@@ -188,122 +179,9 @@ def _models(found: ForeignEvidence) -> int | None:
     return len(found.arrays["predictions"]) if "predictions" in found.arrays else None
 
 
-def _digest(found: ForeignEvidence, n_train: int | None) -> str:
+def _digest(arrays: Arrays, labels: NDArray[np.int64] | None, n_train: int | None) -> str:
     content = hashlib.sha256(str(n_train).encode())
-    labels = {} if found.labels is None else {"labels": found.labels}
-    for name, array in sorted({**found.arrays, **labels}.items()):
+    for name, array in sorted({**arrays, **({} if labels is None else {"labels": labels})}.items()):
         content.update(f"{name} {array.dtype} {array.shape}".encode())
         content.update(np.ascontiguousarray(array).data)
     return content.hexdigest()
-
-
-def certify(case: Case, threats: Sequence[Threat], alpha: float) -> Certified:
-    """What the evidence proves under each threat.
-
-    Raises UsageError for an alpha outside (0, 1), where none of the threats is covered, and where
-    the certificate says nothing about single test examples; DataError where the defense cannot make
-    sense of the evidence.
-    """
-    if not 0 < alpha < 1:
-        raise UsageError(f"alpha must be above 0 and below 1, found {alpha:g}")
-    covers = case.defense.covers()
-    if not covers & set(threats):
-        raise UsageError(
-            f"{case.cell.label} covers {', '.join(t.value for t in Threat if t in covers)}; "
-            f"not {', '.join(threats)}"
-        )
-    return Certified(case, alpha, tuple(_prove(case, t, alpha, t in covers) for t in threats))
-
-
-def _prove(case: Case, threat: Threat, alpha: float, covered: bool) -> Proved:
-    if not covered:
-        return Proved(threat, None, None, 0.0)
-    start = time.perf_counter()
-    try:
-        certificate = case.defense.certify(case.evidence, threat, alpha)
-    except (ValueError, IndexError, KeyError, TypeError) as error:
-        text = " ".join(f"{error}".split())
-        raise DataError(f"{case.cell.label} cannot certify {case.file}: {text}") from error
-    seconds = time.perf_counter() - start
-    if not isinstance(certificate, PointwiseCertificate):
-        raise UsageError(
-            f"{case.cell.label} ({certificate.method}) bounds the average accuracy and says "
-            "nothing about single test examples; choose a certificate that does"
-        )
-    if certificate.predictions.size != case.n_test:
-        raise DataError(
-            f"{case.file}: {certificate.predictions.size} test examples were certified, "
-            f"but there are {case.n_test}"
-        )
-    truth = certificate.predictions if case.labels is None else case.labels
-    return Proved(threat, certificate, curve(certificate, truth), seconds)
-
-
-def write(result: Certified, path: Path, command: Sequence[str], *, fresh: bool) -> None:
-    """``certificates.csv``, ``manifest.json`` and, where the labels are known, ``curves.csv``.
-
-    Raises RunFolderError for a folder that holds anything else, or certificates of other votes.
-    """
-    case = result.case
-    identity = {
-        "dataset": case.file.name,
-        "digest": case.cell.key,
-        "seed": None,
-        "cells": {case.cell.label: case.cell.name},
-    }
-    with open_run(path, identity, fresh=fresh) as folder:
-        folder.write("certificates.csv", certificates_csv(result.proved))
-        if case.labels is not None:
-            folder.write("curves.csv", curves_csv([CellResult(case.cell, result.proved)]))
-        folder.write("manifest.json", _manifest(result, identity, command))
-
-
-def certificates_csv(proved: Sequence[Proved]) -> str:
-    """``[threat,]example,prediction,radius``: the threat is a column where there are several."""
-    lines = [
-        "threat,example,prediction,radius\n" if len(proved) > 1 else "example,prediction,radius\n"
-    ]
-    for one in proved:
-        if not isinstance(one.certificate, PointwiseCertificate):
-            continue
-        head = f"{one.threat.value}," if len(proved) > 1 else ""
-        rows = zip(
-            one.certificate.predictions.tolist(), one.certificate.radii.tolist(), strict=True
-        )
-        lines += [f"{head}{i},{label},{radius}\n" for i, (label, radius) in enumerate(rows)]
-    return "".join(lines)
-
-
-def _manifest(result: Certified, identity: Mapping[str, Any], command: Sequence[str]) -> str:
-    """Where the certificates come from, in the words of a run's manifest."""
-    case = result.case
-    content = {
-        "schema": SCHEMA,
-        "command": list(command),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "plan": identity,
-        "dataset": {
-            "name": case.file.name,
-            "digest": case.cell.key,
-            "n_train": case.evidence.n_train or None,
-            "n_test": case.n_test,
-            "label_names": [str(j) for j in range(case.evidence.n_labels)],
-        },
-        "alpha": result.alpha,
-        "threats": [one.threat.value for one in result.proved],
-        "cells": [
-            {
-                "label": case.cell.label,
-                "defense": case.cell.name,
-                "distribution": case.cell.distribution,
-                "title": case.defense.title,
-                "paper": case.defense.paper,
-                "params": case.defense.params.model_dump(mode="json"),
-                "status": "finished",
-                "seconds": {"certify": sum(one.seconds for one in result.proved)},
-            }
-        ],
-        "versions": machine.versions(),
-        "machine": machine.machine(),
-    }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

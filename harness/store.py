@@ -32,6 +32,7 @@ _LEAVES = (
     "evidence",
     "failures",
     "figures",
+    "certificates.csv",
     "certificates.npz",
     "curves.csv",
     "summary.csv",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError
 
+_ARCHIVE = (zipfile.BadZipFile, zlib.error)
 _LARGEST = 2**53
 """The largest sum of votes: beyond it float64 no longer counts one by one."""
 
@@ -88,7 +89,7 @@ def _load(path: Path) -> NDArray[Any] | dict[str, NDArray[Any]]:
                 return {name: found[name] for name in found.files}
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, KeyError, RuntimeError, *_ARCHIVE) as error:
         raise DataError(f"{path} cannot be read as arrays of numbers: {_line(error)}") from None
 
 

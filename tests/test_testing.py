@@ -427,7 +427,7 @@ WRONG = [
     (UsesAlphaAndSaysNot, "it needs no alpha, yet alpha changes it: radii of test", "estimate"),
     (SaysAnotherAlpha, "for alpha = 0.001 says probabilistic (alpha=0.0005", "states its alpha"),
     (HalfARadius, "raised ValueError: radii must be integers", "Also breaks"),
-    (NegativeRadii, "raised ValueError: a radius is never below -1", "certificates.py, line"),
+    (NegativeRadii, "raised ValueError: a radius is never below -1", "test_testing.py, line"),
     (WrongShape, "radii have shape (11,); wanted one for each of 12", "transposed"),
     (PredictsNoLabel, "test example 1 is predicted 2; wanted 0 to 1", "predictions and radii"),
     (ReturnsAnArray, "certify returned ndarray, no Certificate", "predictions and radii"),

@@ -127,8 +127,12 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
         "n_train": "training examples, n",
         "noise_multiplier": "standard deviation of a step's noise, in units of the clip",
         "steps": "steps of a model's training",
-        "sample_rate": "probability of an example to be in a step; below 1 the arrays "
+    }
+    takes: ClassVar[Mapping[str, str]] = {
+        "sample_rate": "probability of an example to be in a step (Poisson); below 1 the arrays "
         "curve_epsilon and curve_delta are needed too",
+        "curve_epsilon": "(m,): with curve_delta, pairs that an accountant guarantees",
+        "curve_delta": "(m,): see curve_epsilon",
         "never_clipped": "1 for two labels and a logistic loss none of whose example gradients "
         "could ever be clipped, else 0",
     }
@@ -257,7 +261,8 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
         """What one unit is; see :func:`~harness.defenses.dp.mechanism.bounded_examples`."""
         if self.params.adjacency == "paper":
             return Unit.POISONED_EXAMPLE
-        if int(evidence["never_clipped"]) and float(evidence["sample_rate"]) == 1:
+        rate, never_clipped = evidence.get("sample_rate", 1.0), evidence.get("never_clipped", 0)
+        if int(never_clipped) and float(rate) == 1:
             return Unit.ADD_REMOVE_LINEAR_BINARY
         return Unit.ADD_REMOVE
 

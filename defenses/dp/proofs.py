@@ -21,12 +21,12 @@ def tradeoff_for(evidence: Mapping[str, NDArray[Any]], highest: float) -> Tradeo
     """The trade-off of the mechanism that ``evidence`` describes.
 
     Gaussian where every step sees every example (``sample_rate`` 1), else that of the accounted
-    pairs ``curve_epsilon``, ``curve_delta``. ``highest`` is the largest probability that will be
+    pairs ``curve_epsilon``, ``curve_delta``. A rate that is not stated is taken for 1: who is in
+    fewer steps is never less private. ``highest`` is the largest probability that will be
     asked about. Raises ValueError for evidence that describes no mechanism.
     """
-    sigma, steps, rate = (
-        float(evidence[name]) for name in ("noise_multiplier", "steps", "sample_rate")
-    )
+    sigma, steps = float(evidence["noise_multiplier"]), float(evidence["steps"])
+    rate = float(evidence.get("sample_rate", 1.0))
     if not (0 < sigma < math.inf and steps >= 1 and 0 < rate <= 1):
         raise ValueError(
             "wanted noise_multiplier > 0, steps >= 1 and a sample_rate in (0, 1], found "

@@ -72,6 +72,10 @@ class Dpa(Defense[DpaParameters]):
     needs: ClassVar[Mapping[str, str]] = {
         "votes": "(e, c): how many base models, each of a part of its own, vote for each label"
     }
+    takes: ClassVar[Mapping[str, str]] = {
+        LABEL_IN_HASH: "0 where the part of an example does not depend on its label, else 1",
+        "preferences": "(e, c, c): how many base models prefer label a to label b, for run-off",
+    }
 
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.FEATURE_PART if self.params.hash == "features" else Unit.PART)

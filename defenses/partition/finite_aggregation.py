@@ -58,6 +58,10 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
         "predictions": "(m, e): the label that each base model predicts for each test example",
         "offsets": "(d,): part h is used by the base models (h + offset) mod m",
     }
+    takes: ClassVar[Mapping[str, str]] = {
+        LABEL_IN_HASH: "0 where the part of an example does not depend on its label, else 1",
+        "ranks": "(m, e, c): the place that each base model gives each label, for run-off",
+    }
 
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.FEATURE_PART if self.params.hash == "features" else Unit.PART)

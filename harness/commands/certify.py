@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from harness.foreign import Certified
+    from harness.certified import Certified
 
 _EPILOG = """\b
 Examples:
@@ -40,7 +40,7 @@ hold are given with --set.
     help="What the base models said; see below.",
 )
 @click.option("--n-train", type=int, help="Training examples that the base models were drawn from.")
-@click.option("--n-labels", type=int, help="Labels, where FILE has no votes that show it.")
+@click.option("--n-labels", type=int, help="Labels, c. Default: as FILE shows.")
 @click.option(
     "--set",
     "settings",
@@ -86,14 +86,19 @@ def command(
     Trains nothing. Writes certificates.csv (example, prediction, radius; a radius of -1 abstains)
     and, where the true labels are known, curves.csv.
     """
-    from harness.foreign import certify, choose, settle, write
+    from harness.certified import certify, write
+    from harness.foreign import choose, settle
     from harness.plugins import load_registry
     from harness.threats import parse_threat
     from harness.votes import read_votes
 
     asked = [parse_threat(name) for name in dict.fromkeys(threats)]
     choice = choose(load_registry(), defense, settings)
-    case = settle(choice, read_votes(votes), votes, n_train=n_train, n_labels=n_labels)
+    found = read_votes(votes)
+    case = settle(choice, found, votes, n_train=n_train, n_labels=n_labels)
+    if n_labels is None and "votes" not in found.arrays:
+        c = case.evidence.n_labels
+        click.echo(f"{c} labels, those that occur in {votes}; if there are more: --n-labels C")
     result = certify(case, asked, alpha)
     if output is not None:
         write(result, output, ["harness", *sys.argv[1:]], fresh=fresh)

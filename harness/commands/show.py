@@ -64,6 +64,9 @@ def _defense(entry: Registered[type[Defense[Any]]]) -> None:
     covered = made.covers()
     click.echo(f"threats: {', '.join(t.value for t in Threat if t in covered)}")
     click.echo(f"guarantee: {made.guarantee(0.001)}")
+    for head, told in (("needs", defense.needs), ("takes", defense.takes)):
+        for key, meaning in told.items():
+            click.echo(f"certify {head} {key}: {meaning}")
     if not defense.Params.model_fields:
         click.echo("no parameters")
         return

@@ -108,7 +108,8 @@ def _mark(axis: Axes, found: Front, letters: Mapping[str, str]) -> None:
     stroke: dict[str, Any] = {
         "marker": "|",
         "color": INK,
-        "markersize": 11,
+        "markersize": 8,
+        "markeredgewidth": 0.8,
         "zorder": 5,
         "label": "_change",
     }
@@ -124,12 +125,13 @@ def _mark(axis: Axes, found: Front, letters: Mapping[str, str]) -> None:
         free = middle + need / 2
         r = _r_at(axis, middle)
         height = float(found.accuracy[np.searchsorted(found.r, r, side="right") - 1])
+        steep = height < 0.9  # the front falls: its letter stands to the right of it
         axis.annotate(
             text,
             (r, height),
-            xytext=(0, 5),
+            xytext=(6, 2) if steep else (0, 5),
             textcoords="offset points",
-            ha="center",
+            ha="left" if steep else "center",
             va="bottom",
             weight="bold",
             zorder=6,

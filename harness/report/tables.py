@@ -91,7 +91,7 @@ def _who_proves_most(result: RunResult) -> list[str]:
         for row in front.leader_rows(front.front(result, threat))
     ]
     section = ["", f"## {words.WHO_PROVES_MOST}", "", words.FROM_THE_CURVES, ""]
-    return [*section, *_markdown(heads, rows)] if rows else []
+    return [*section, *_markdown(heads, rows, texts=3)] if rows else []
 
 
 def costs(result: RunResult) -> list[answers.Cost]:
@@ -108,8 +108,8 @@ def _bold_best(answer: ThreatAnswer, row: Row) -> list[str]:
     return texts
 
 
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    right = ["---" if i < 2 else "---:" for i in range(len(heads))]
+def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 2) -> list[str]:
+    right = ["---" if i < texts else "---:" for i in range(len(heads))]
     return [f"| {' | '.join(row)} |" for row in (heads, right, *rows)]
 
 

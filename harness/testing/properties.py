@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.testing.bench import NotApplicable
@@ -76,10 +77,15 @@ def property_of(usually: str) -> Callable[[Check], Property]:
     return lambda check: Property(check, usually)
 
 
+_HERE = str(Path(__file__).parents[1])
+"""The harness: what goes wrong in here was mostly caused by its caller."""
+
+
 def _crash(error: Exception) -> str:
     """The error, and where in the code that was called it came about."""
     frames = traceback.extract_tb(error.__traceback__)
-    outside = [f for f in frames if "site-packages" not in f.filename]
+    skipped = ("site-packages", _HERE, "<string>")  # the last is the code that dataclasses make
+    outside = [f for f in frames if not any(part in f.filename for part in skipped)]
     last = (outside or list(frames))[-1]
     text = " ".join(str(error).split())
     return f"raised {type(error).__name__}: {text} ({last.filename}, line {last.lineno})"
