@@ -101,9 +101,8 @@ def settle(
     } | dict(choice.given)
     c, models = _labels(found, n_labels, file), _models(found)
     arrays = {**found.arrays, **_numbers(choice, given)}
-    if "votes" in choice.told and "predictions" in arrays and "votes" not in arrays:
-        votes = [np.count_nonzero(arrays["predictions"] == label, axis=0) for label in range(c)]
-        arrays["votes"] = np.stack(votes, axis=1)
+    if "votes" in choice.told and "votes" not in arrays:
+        arrays["votes"] = _counted(arrays["predictions"], c)
     for name, meaning in choice.defense.needs.items():
         if name == "n_train" and n_train is None:
             raise UsageError(f"{choice.name} needs --n-train: {meaning}")
@@ -117,9 +116,9 @@ def settle(
     defense = Selection(choice.name, parameters).build(choice.defense)
     evidence = Evidence(arrays, n_train or 0, c, int(arrays.get("dimension", 0)))
     named = label(choice.name, defense.params)
-    cell = Cell(
-        named, choice.name, choice.distribution, defense, _digest(arrays, found.labels, n_train)
-    )
+    told = {name: array for name, array in arrays.items() if name not in fields}
+    key = _digest(told, found.labels, n_train)
+    cell = Cell(named, choice.name, choice.distribution, defense, key)
     return Case(cell, defense, evidence, found.labels, found.n_test, file)
 
 
@@ -138,6 +137,11 @@ def _numbers(choice: Choice, given: Mapping[str, str]) -> dict[str, NDArray[Any]
         if key in choice.told:
             numbers[key] = number
     return numbers
+
+
+def _counted(predictions: NDArray[np.int64], c: int) -> NDArray[np.int64]:
+    """Votes (e, c) from the predictions (m, e) of the base models."""
+    return np.stack([np.count_nonzero(predictions == j, axis=0) for j in range(c)], axis=1)
 
 
 def _lacking(

@@ -33,6 +33,16 @@ def npy(array: Any) -> Callable[[Path], object]:
     return lambda path: np.save(path, array)
 
 
+def saved(save: Callable[..., object], array: Any) -> Callable[[Path], object]:
+    """One array under the very name that is given: NumPy would append its own ending."""
+
+    def write(path: Path) -> None:
+        with open(path, "wb") as file:
+            save(file, **({"x": array} if save is np.savez else {"arr": array}))
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
@@ -40,7 +50,7 @@ def npy(array: Any) -> Callable[[Path], object]:
         ("a.npz", npz(votes=VOTES.astype(np.float32), labels=LABELS.astype(np.uint8))),
         ("a.npz", npz(x=PUBLISHED)),
         ("a.npz", npz(x=PUBLISHED.astype(float))),
-        ("a.NPZ", lambda path: np.savez(open(path, "wb"), x=PUBLISHED)),  # noqa: SIM115
+        ("a.NPZ", saved(np.savez, PUBLISHED)),
         ("a.npy", npy(PUBLISHED)),
         ("a.csv", text(lines(PUBLISHED))),
         ("a.csv", text(lines(PUBLISHED.astype(float)))),
@@ -50,7 +60,6 @@ def npy(array: Any) -> Callable[[Path], object]:
         ("a.csv", text("label, votes_2,votes_1,votes_0\n" + lines(PUBLISHED[:, ::-1]))),
     ],
 )
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_every_layout_reads_the_same(
     tmp_path: Path, name: str, write: Callable[[Path], object]
 ) -> None:
@@ -92,7 +101,7 @@ BAD = [
     ("a.npz", npz(votes=changed((1, 1), 0.5)), "votes must be whole numbers, found 0.5"),
     ("a.npz", npz(votes=changed((1, 1), np.nan)), "votes holds nan"),
     ("a.npz", npz(votes=changed((1, 1), 1e300)), "votes must be whole numbers, found 1e+300"),
-    ("a.npz", npz(votes=VOTES * 2**52), "must be counts of base models"),
+    ("a.npz", npz(votes=VOTES * 2**49), "must be counts of base models"),
     ("a.npz", npz(votes=VOTES.astype(np.uint64) * 2**60), "votes must be at most 2^53"),
     ("a.npz", npz(votes=changed((1, 1), 9)), "example 0 has 10, example 1 has 9"),
     ("a.npz", npz(votes=VOTES * 0), "there are no votes"),
@@ -111,14 +120,14 @@ BAD = [
     ("a.npz", npz(), "neither votes nor predictions; found nothing"),
     ("a.npz", npz(x=PUBLISHED, votes=VOTES), "both x and votes"),
     ("a.npz", npz(x=PUBLISHED[:, :2]), "found shape (3, 2)"),
-    ("a.npz", lambda path: np.save(open(path, "wb"), VOTES), "name it .npy"),  # noqa: SIM115
+    ("a.npz", saved(np.save, VOTES), "name it .npy"),
     ("a.npz", text("no archive"), "cannot be read as arrays of numbers"),
     ("a.npz", text(""), "cannot be read as arrays of numbers"),
-    ("a.npy", lambda path: np.savez(open(path, "wb"), x=VOTES), "name it .npz"),  # noqa: SIM115
+    ("a.npy", saved(np.savez, VOTES), "name it .npz"),
     ("a.npy", npy(VOTES[0]), "found shape (3,)"),
     ("a.csv", text(""), "is not a table of numbers"),
     ("a.csv", text(HEADER), "is not a table of numbers"),
-    ("a.csv", text("1,2,3\n1,2\n"), "votes holds nan"),
+    ("a.csv", text("1,2,3\n1,2\n"), "labels holds nan"),
     ("a.csv", text("1,2\n1,2,3\n"), "is not a table of numbers"),
     ("a.csv", text("1,2,3\n1,two,3\n"), "column 2: not all of it is numbers"),
     ("a.csv", text(HEADER + lines(VOTES)), "has 4 names for 3 columns"),
@@ -131,7 +140,6 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "write", "message"), BAD)
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_what_is_wrong_gets_one_line(
     tmp_path: Path, name: str, write: Callable[[Path], object], message: str
 ) -> None:

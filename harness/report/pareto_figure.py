@@ -117,7 +117,8 @@ def _mark(axis: Axes, found: Front, letters: Mapping[str, str]) -> None:
         axis.plot([lead.first], [(before.lowest + lead.highest) / 2], **stroke)
     free = -math.inf
     for lead in found.leads:
-        text = "=".join(letters[name] for name in lead.names[:3]) + "…" * (len(lead.names) > 3)
+        tied = sorted((letters[name] for name in lead.names), key=lambda t: (len(t), t))
+        text = "=".join(tied[:3]) + "…" * (len(tied) > 3)
         left, right = (_inches(axis, r) for r in (lead.first, lead.last + 1))
         need, middle = _LETTER * len(text), (left + right) / 2
         if right - left < need or middle - need / 2 < free:

@@ -309,11 +309,19 @@ def test_gdp_from_confidence_by_hand():
 
 def test_other_peoples_votes_need_all_that_certifying_reads():
     arrays = votes_of([1000, 0])
-    assert set(DifferentialPrivacy.needs) == {*arrays, "n_train"}
-    for name in ("noise_multiplier", "steps", "sample_rate", "never_clipped", "votes"):
+    named = {*DifferentialPrivacy.needs, *DifferentialPrivacy.takes}
+    assert named == {*arrays, "n_train", "curve_epsilon", "curve_delta"}
+    assert "noise_multiplier" in DifferentialPrivacy.needs
+    pointwise = defense(certificate="pointwise")
+    full = pointwise.certify(evidence_for(arrays), Threat.LABEL_FLIP, 0.001).radii
+    for name in arrays:
         lacking = {key: value for key, value in arrays.items() if key != name}
-        with pytest.raises(KeyError, match=name):
-            defense(certificate="pointwise").certify(evidence_for(lacking), Threat.ANY, 0.001)
+        if name in DifferentialPrivacy.needs:
+            with pytest.raises(KeyError, match=name):
+                pointwise.certify(evidence_for(lacking), Threat.ANY, 0.001)
+        else:  # what is not said is never assumed in the certificate's favour
+            radii = pointwise.certify(evidence_for(lacking), Threat.LABEL_FLIP, 0.001).radii
+            assert (radii <= full).all()
 
 
 def test_centred_examples_change_what_is_trained():
