@@ -26,6 +26,10 @@ class RunFolderError(HarnessError):
     """An output folder that cannot be used: not writable, in use, or holding another run."""
 
 
+class SchemaError(RunFolderError):
+    """A run that another version of the harness wrote in a form that this one does not read."""
+
+
 class NoSpaceError(HarnessError):
     """The disk is full; what was finished before is kept and the run can be resumed."""
 

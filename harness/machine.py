@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import resource
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _PACKAGES = (
     "poisoning-harness",
@@ -43,6 +48,27 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """The device as the manifest names it: a GPU with its model."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+def fingerprint(device: torch.device) -> str:
+    """Twelve hexadecimal digits for the kind of machine: equal where seconds can be compared.
+
+    Same system, processor, number of cores, device and threads.
+    """
+    import torch
+
+    kind = [platform.system(), _processor(), os.cpu_count(), device_name(device)]
+    text = json.dumps([*kind, torch.get_num_threads()])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _processor() -> str:

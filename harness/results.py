@@ -18,6 +18,7 @@ from harness.store import SCHEMA, npz_bytes
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
     from harness.plan import Plan
     from harness.runner import CellResult, Proved
@@ -52,7 +53,7 @@ def write_results(
     """Writes ``curves.csv``, ``summary.csv``, ``certificates.npz`` and ``manifest.json``."""
     folder.write("curves.csv", curves_csv(results))
     folder.write("summary.csv", _csv(SUMMARY, _summary_rows(results)))
-    folder.write("certificates.npz", npz_bytes(_certificates(results)))
+    folder.write("certificates.npz", npz_bytes(_certificates(results, plan.dataset.y_test)))
     folder.write("manifest.json", _json(manifest(plan, device, command, results)))
 
 
@@ -98,18 +99,11 @@ def manifest(
         "left_out": list(plan.left_out),
         "versions": machine.versions(),
         "machine": machine.machine(),
-        "device": _device(device),
+        "fingerprint": machine.fingerprint(device),
+        "device": machine.device_name(device),
         "threads": torch.get_num_threads(),
         "git": machine.git(),
     }
-
-
-def _device(device: torch.device) -> str:
-    import torch
-
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
 
 
 def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
@@ -135,6 +129,8 @@ def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
                 "certify": result.certify_s,
             },
             "peak_rss_mb": result.peak_rss_mb,
+            "calibration_s": result.calibration_s,
+            "machine": result.machine,
         }
     return row
 
@@ -197,9 +193,12 @@ def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _certificates(results: Sequence[CellResult]) -> dict[str, Any]:
-    """``LABEL|THREAT|predictions`` (e,) and ``LABEL|THREAT|radii`` (e,), for pointwise ones."""
-    arrays: dict[str, Any] = {}
+def _certificates(results: Sequence[CellResult], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """``LABEL|THREAT|predictions`` (e,) and ``LABEL|THREAT|radii`` (e,), for pointwise ones.
+
+    Beside them ``labels`` (e,), the true ones: another run is compared example by example.
+    """
+    arrays: dict[str, Any] = {"labels": labels.astype(np.int32)}
     for result in results:
         for one in result.proved:
             if isinstance(one.certificate, PointwiseCertificate):

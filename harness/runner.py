@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from harness import features as feature_maps
+from harness.calibration import Calibration
+from harness.containment import CellLog, contained, describe
 from harness.curves import Curve, curve
 from harness.defense import Evidence, Shape, Task
 from harness.errors import HarnessError, NoSpaceError, RunFolderError
-from harness.machine import PeakMemory
+from harness.machine import PeakMemory, fingerprint
 from harness.plan import Cell, Plan, learner_of
 from harness.store import RunFolder, Stored
 
@@ -43,6 +45,9 @@ class Progress(Protocol):
     def finish(self, cell: str, seconds: float, error: str | None) -> None:
         """The cell is done, or failed with that error."""
 
+    def note(self, text: str) -> None:
+        """Something else that the user should know, in one line."""
+
 
 @dataclass(frozen=True)
 class Proved:
@@ -64,6 +69,10 @@ class CellResult:
     train_s: float = 0.0
     predict_s: float = 0.0
     peak_rss_mb: float = 0.0
+    calibration_s: float | None = None
+    """What :mod:`harness.calibration` measured beside the training; None for older evidence."""
+    machine: str | None = None
+    """The kind of machine that trained it; None where that is not known or blocks differ."""
     error: str | None = None
 
     @property
@@ -169,17 +178,24 @@ class BlockTask(Task):
 
 @dataclass
 class Runner:
-    """Runs the cells of a plan one after another, in its folder."""
+    """Runs the cells of a plan one after another, in its folder.
+
+    What a cell writes goes to ``logs/``. With a ``timeout`` in seconds each cell runs in a process
+    of its own (see :mod:`harness.child`) and fails if it takes longer.
+    """
 
     plan: Plan
     folder: RunFolder
     registry: Registry
     device: torch.device
     progress: Progress
+    timeout: float | None = None
     _inputs: Inputs = field(init=False)
+    _calibration: Calibration = field(init=False)
 
     def __post_init__(self) -> None:
         self._inputs = Inputs(self.plan, self.device)
+        self._calibration = Calibration(self.device)
 
     def run(self) -> list[CellResult]:
         """The results of all cells. One that fails does not keep the others from finishing.
@@ -191,16 +207,60 @@ class Runner:
 
     def _run(self, cell: Cell) -> CellResult:
         start = time.perf_counter()
+        log = CellLog()
         try:
-            result = self._finish(cell)
+            if self.timeout is None or cell.defense is None:
+                with contained(log):
+                    result = self.attempt(cell)
+            else:
+                result = self._attempt_apart(cell, log, self.timeout)
+        finally:
+            self._keep(cell, log)
+        if result.error is None:
+            self.folder.remove(f"failures/{self._stem(cell)}.txt")
+        self.progress.finish(cell.label, time.perf_counter() - start, result.error)
+        if log:
+            lines = "1 line" if log.lines == 1 else f"{log.lines:,} lines"
+            self.progress.note(f"{cell.label} wrote {lines}: {self.folder.path / self._log(cell)}")
+        return result
+
+    def attempt(self, cell: Cell) -> CellResult:
+        """What becomes of the cell in this process. Raises as :meth:`run` does."""
+        try:
+            return self._finish(cell)
+        except (NoSpaceError, RunFolderError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a plugin may call sys.exit, or raise what it likes
+            return self._failed(cell, error, _traceback())
+
+    def _attempt_apart(self, cell: Cell, log: CellLog, timeout: float) -> CellResult:
+        from harness.child import run_apart
+
+        try:
+            return run_apart(self, cell, log, timeout)
         except (NoSpaceError, RunFolderError):
             raise
-        except (Exception, SystemExit) as error:  # a plugin may even call sys.exit
-            text = _one_line(error)
-            self.folder.write(f"failures/{cell.name}-{cell.key}.txt", traceback.format_exc())
-            result = CellResult(cell, error=text)
-        self.progress.finish(cell.label, time.perf_counter() - start, result.error)
-        return result
+        except HarnessError as error:
+            return self._failed(cell, error, f"{error}\nSee {self._log(cell)}, if it is there.\n")
+
+    def _failed(self, cell: Cell, error: BaseException, details: str) -> CellResult:
+        self.folder.write(f"failures/{self._stem(cell)}.txt", details)
+        return CellResult(cell, error=describe(error))
+
+    def _keep(self, cell: Cell, log: CellLog) -> None:
+        if log:
+            self.folder.write(self._log(cell), log.content())
+        else:
+            self.folder.remove(self._log(cell))
+
+    def _log(self, cell: Cell) -> str:
+        return f"logs/{self._stem(cell)}.txt"
+
+    def _stem(self, cell: Cell) -> str:
+        """NAME-KEY; for a cell that shares its evidence with earlier ones, also a number."""
+        before = self.plan.cells[: self.plan.cells.index(cell)]
+        shared = sum((one.name, one.key) == (cell.name, cell.key) for one in before)
+        return f"{cell.name}-{cell.key}" + (f"-{shared + 1}" if shared else "")
 
     def _finish(self, cell: Cell) -> CellResult:
         if cell.defense is None:
@@ -221,6 +281,8 @@ class Runner:
             stored.meta["train"],
             stored.meta["predict"],
             stored.meta["peak_rss_mb"],
+            stored.meta.get("calibration_s"),
+            stored.meta.get("machine"),
         )
 
     def _certify(self, cell: Cell, evidence: Evidence, threat: Threat) -> Proved:
@@ -260,6 +322,7 @@ class Runner:
 
     def _train(self, cell: Cell, models: range, index: int) -> Stored:
         assert cell.defense is not None
+        calibration_s = self._calibration.seconds()
         memory = PeakMemory()
         memory.reset()
         task = BlockTask(self._inputs, self.registry, cell, models, index, self.progress)
@@ -267,19 +330,40 @@ class Runner:
         _refuse_objects(arrays)
         if task.reported < len(models):
             task.advance(len(models) - task.reported)
-        meta = {"models": [models.start, models.stop], "peak_rss_mb": memory.megabytes()}
+        meta = {
+            "models": [models.start, models.stop],
+            "peak_rss_mb": memory.megabytes(),
+            "calibration_s": calibration_s,
+            "machine": fingerprint(self.device),
+        }
         part = Stored(arrays, {**task.seconds, **meta})
         self.folder.save_block(cell.name, cell.key, index, part)
         return part
 
 
 def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, Any]:
+    machines = {part.meta.get("machine") for part in parts}
     return {
         "n_models": sum(map(len, blocks)),
         "train": sum(part.meta["train"] for part in parts),
         "predict": sum(part.meta["predict"] for part in parts),
         "peak_rss_mb": max(part.meta["peak_rss_mb"] for part in parts),
+        "calibration_s": _yardstick(parts),
+        "machine": machines.pop() if len(machines) == 1 else None,
     }
+
+
+def _yardstick(parts: Sequence[Stored]) -> float | None:
+    """The calibration in whose multiples the parts' seconds add up; None where one lacks its own.
+
+    Blocks that were trained at different times, or on different machines, each count as multiples
+    of the calibration of their own time and machine.
+    """
+    taken = [(p.meta["train"] + p.meta["predict"], p.meta.get("calibration_s")) for p in parts]
+    if not all(yardstick for _, yardstick in taken):
+        return None
+    multiples = sum(seconds / yardstick for seconds, yardstick in taken)
+    return sum(seconds for seconds, _ in taken) / multiples if multiples else taken[0][1]
 
 
 def _refuse_objects(arrays: dict[str, NDArray[Any]]) -> None:
@@ -288,8 +372,8 @@ def _refuse_objects(arrays: dict[str, NDArray[Any]]) -> None:
             raise TypeError(f"gather returned {key} as an array of objects; wanted numbers")
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if isinstance(error, HarnessError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _traceback() -> str:
+    try:
+        return traceback.format_exc()
+    except Exception as error:  # of an exception that breaks whoever looks at it
+        return f"no traceback can be shown ({type(error).__name__})\n"

@@ -32,6 +32,7 @@ _LEAVES = (
     "evidence",
     "failures",
     "figures",
+    "logs",
     "certificates.csv",
     "certificates.npz",
     "curves.csv",
@@ -148,6 +149,14 @@ class RunFolder:
         data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
         write_atomically(self.path / name, data)
 
+    def remove(self, name: str) -> None:
+        """Removes one of the run's files, if it is there. Raises RunFolderError."""
+        path = self.path / name
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _explained(path, error) from error
+
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None where there is none. Raises RunFolderError if it is damaged."""
         path = self.path / "manifest.json"
@@ -202,6 +211,8 @@ def open_run(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterato
                 f"{path} is not empty and holds no run (found {sorted(strangers)[0]}); "
                 "name another --output"
             )
+        if found is not None and "published" in found:
+            raise RunFolderError(f"{path} is a published report; name another --output")
         if fresh:
             folder.clear()
         elif found is not None and found.get("plan") != dict(identity):

@@ -37,18 +37,14 @@ def test_it_conforms_with_three_labels(registry: Registry, selection: str) -> No
     check_defense(selection, registry=registry, dataset=tiny_dataset(n_labels=3))
 
 
-class IsolatedBagging(Bagging):
-    isolated = True
-
-
 @pytest.mark.parametrize(
     "parameters",
     ["k=3", "k=20", "k=3,learner=logistic", "k=1,learner=naive-bayes,features=binarised"],
 )
 def test_what_is_outside_a_subsample_moves_no_vote(registry: Registry, parameters: str) -> None:
-    bagging = Selection.parse(f"bagging[n_models=10,{parameters}]").build(IsolatedBagging)
+    bagging = Selection.parse(f"bagging[n_models=10,{parameters}]").build(Bagging)
     assert "isolation" in check_defense(bagging, registry=registry).held
 
 
 class TestBaggingAsAPluginAuthorWouldTestIt(DefenseConformance):
-    defense = IsolatedBagging(BaggingParameters(k=6, n_models=40))
+    defense = Bagging(BaggingParameters(k=6, n_models=40))

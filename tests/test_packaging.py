@@ -100,9 +100,9 @@ def test_every_package_is_listed(project):
 
 def test_the_data_the_templates_and_the_type_marker_are_in_the_wheel(names):
     assert {"harness/py.typed", "harness/datasets/data/mnist17.npz"} <= names
-    templates = {path.name for path in (ROOT / "harness/report/templates").iterdir()}
-    templates.discard("__pycache__")
-    assert {f"harness/report/templates/{name}" for name in templates} <= names
+    for folder in ("harness/report/templates", "harness/scaffold/templates"):
+        templates = {path.name for path in (ROOT / folder).iterdir()} - {"__pycache__"}
+        assert {f"{folder}/{name}" for name in templates} <= names
 
 
 def test_the_licence_and_the_attribution_are_in_the_wheel(wheel, names, info):

@@ -71,6 +71,8 @@ class Silent:
     def __init__(self) -> None:
         self.models = 0
         self.starts: list[tuple[str, int, int]] = []
+        self.finished: list[tuple[str, str | None]] = []
+        self.notes: list[str] = []
 
     def start(self, cell: str, total: int, done: int) -> None:
         self.starts.append((cell, total, done))
@@ -79,7 +81,10 @@ class Silent:
         self.models += models
 
     def finish(self, cell: str, seconds: float, error: str | None) -> None:
-        pass
+        self.finished.append((cell, error))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
+from typing import Any
 
 import click
 
-from harness.errors import HarnessError
+from harness.commands.outcome import one_line
 
 BUILT_IN = {
     "run": "Train, certify, compare: the paper's comparison without arguments.",
@@ -15,7 +16,10 @@ BUILT_IN = {
     "certify": "Certificates from votes that somebody else trained: no training.",
     "list": "What is installed: defenses, datasets, learners, features, threats.",
     "show": "One defense, dataset or learner: parameters, threats, paper.",
+    "compare": "What became worse between two runs: a gate for CI.",
+    "publish": "The small, diffable form of a run, to commit as a baseline.",
     "report": "Draw the report of a run again, or of several runs in one.",
+    "new-defense": "A plugin project with a defense that works, and its tests: start here.",
     "doctor": "Versions, devices and plugins, and what is wrong with them.",
 }
 
@@ -28,7 +32,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name in BUILT_IN:
-            module = importlib.import_module(f"harness.commands.{name}")
+            module = importlib.import_module(f"harness.commands.{name.replace('-', '_')}")
             command: click.Command = module.command
             return command
         return self._added(ctx).get(name)
@@ -58,19 +62,22 @@ class LazyGroup(click.Group):
 
             manager = PluginManager()
             manager.load(built_in=False)
-            ctx.meta["added"] = {
-                c.name: c for c in manager.commands() if c.name and c.name not in BUILT_IN
-            }
+            ctx.meta["added"] = {c.name: c for c in manager.commands() if c.name}
+            for problem in manager.problems:
+                click.echo(f"harness: {problem}", err=True)
         added: dict[str, click.Command] = ctx.meta["added"]
         return added
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        with one_line():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except HarnessError as error:
-            click.echo(f"harness: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt as interrupt:
-            advice = "".join(f"; {text}" for text in interrupt.args)
-            click.echo(f"harness: interrupted{advice}", err=True)
-            ctx.exit(130)

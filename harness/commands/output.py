@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def print_plan(plan: Plan, registry: Registry, path: Path) -> None:
     """What ``--dry-run`` shows: cells, blocks, threats, where the results would go."""
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
     from harness.plan import learner_of
+    from harness.report.terminal import label_table
 
     data = plan.dataset
     click.echo(
@@ -27,23 +27,21 @@ def print_plan(plan: Plan, registry: Registry, path: Path) -> None:
     )
     click.echo(f"threats {', '.join(plan.threats)}; alpha {plan.alpha:g}; seed {plan.seed}")
     click.echo(f"output {path}")
-    table = Table(box=None)
-    for title in ("defense", "base models", "blocks", "covers", "evidence"):
-        table.add_column(title, overflow="fold")
+    heads = ["base models", "blocks", "covers", "evidence"]
+    rows, lost = [], []
     for cell in plan.cells:
         if cell.defense is None:
-            table.add_row(escape(cell.label), "", "", "", escape(cell.error or ""))
+            lost.append(f"will fail: {cell.label}: {cell.error}")
             continue
         blocks = cell.defense.blocks(plan.shape, lambda spec: learner_of(registry, spec))
         covered = [t.value for t in plan.threats if t in cell.defense.covers()]
-        table.add_row(
-            escape(cell.label),
-            f"{sum(map(len, blocks)):,}",
-            str(len(blocks)),
-            ", ".join(covered) or "none of these threats",
-            cell.key,
-        )
-    Console(highlight=False).print(table)
+        texts = [f"{sum(map(len, blocks)):,}", str(len(blocks)), ", ".join(covered), cell.key]
+        rows.append((cell.label, [Text(text or "nothing here") for text in texts]))
+    console = Console(highlight=False)
+    if rows:
+        console.print(label_table("defense", heads, rows, console.width))
+    for line in lost:
+        click.echo(line)
 
 
 def print_summary(path: Path) -> None:
@@ -51,10 +49,10 @@ def print_summary(path: Path) -> None:
     from rich.console import Console
 
     from harness.report.load import load_run
-    from harness.report.tables import summary_table
+    from harness.report.terminal import SummaryTable
 
     result = load_run(path)
-    Console(highlight=False).print(summary_table(result))
+    Console(highlight=False).print(SummaryTable(result))
     click.echo(f"report: {path / 'report.html'}")
     for cell in result.manifest["cells"]:
         if cell["status"] == "failed":

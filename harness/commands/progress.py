@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -29,21 +30,30 @@ class Shown(Protocol):
 
 
 class PlainProgress:
-    """A line when a cell begins and one when it ends."""
+    """A line when a cell begins and one when it ends, on what is standard error now.
+
+    While a cell runs, ``sys.stderr`` is its log.
+    """
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+
+    def _say(self, text: str) -> None:
+        click.echo(text, file=self._stream)
 
     def start(self, cell: str, total: int, done: int) -> None:
         kept = f", {done:,} of them from before" if done else ""
-        click.echo(f"{cell}: {total:,} base models{kept}", err=True)
+        self._say(f"{cell}: {total:,} base models{kept}")
 
     def advance(self, models: int) -> None:
         pass
 
     def finish(self, cell: str, seconds: float, error: str | None) -> None:
         outcome = f"failed: {error}" if error else "done"
-        click.echo(f"{cell}: {outcome} ({seconds:.1f} s)", err=True)
+        self._say(f"{cell}: {outcome} ({seconds:.1f} s)")
 
     def note(self, text: str) -> None:
-        click.echo(text, err=True)
+        self._say(text)
 
 
 class BarProgress:
@@ -81,7 +91,7 @@ def _escaped(text: str) -> str:
 @contextmanager
 def show_progress() -> Iterator[Shown]:
     """Bars on a terminal, plain lines on standard error where there is none."""
-    console = Console(stderr=True)
+    console = Console(file=sys.stderr)  # as it is now: while a cell runs, it is the cell's log
     if not console.is_terminal:
         yield PlainProgress()
         return

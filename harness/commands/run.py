@@ -60,6 +60,13 @@ _OPTIONS = (
         type=click.Path(path_type=Path),
         help="The run's folder; resumed if it holds the same run. Default: runs/DATASET-PLAN.",
     ),
+    click.option(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="The most that a cell may take, else it fails; each runs in a process of its own. "
+        "Default: no limit.",
+    ),
     click.option("--fresh", is_flag=True, help="Start over, whatever the folder holds."),
     click.option("--dry-run", is_flag=True, help="Show the plan and stop."),
 )
@@ -93,6 +100,7 @@ def execute(
     seed: int,
     device: str,
     output: Path | None,
+    timeout: float | None,
     fresh: bool,
     dry_run: bool,
 ) -> None:
@@ -108,6 +116,7 @@ def execute(
     from harness.store import open_run
     from harness.threats import parse_threat
 
+    _check_timeout(timeout)
     parsed = [parse_threat(name) for name in threats]
     registry = load_registry()
     chosen = choose_device(device)
@@ -129,7 +138,7 @@ def execute(
     with open_run(path, plan.identity(), fresh=fresh) as folder, show_progress() as progress:
         write_manifest(folder, plan, chosen, words)
         try:
-            results = Runner(plan, folder, registry, chosen, progress).run()
+            results = Runner(plan, folder, registry, chosen, progress, timeout).run()
         except KeyboardInterrupt:
             again = shlex.join(words[:1] + [w for w in words[1:] if w != "--fresh"])
             raise KeyboardInterrupt(f"finished blocks are kept; go on with: {again}") from None
@@ -139,3 +148,12 @@ def execute(
     print_summary(path)
     if any(result.error for result in results):
         raise SystemExit(3)
+
+
+def _check_timeout(timeout: float | None) -> None:
+    from threading import TIMEOUT_MAX
+
+    from harness.errors import UsageError
+
+    if timeout is not None and not 0 < timeout <= TIMEOUT_MAX:
+        raise UsageError(f"--timeout must be a number of seconds above 0, found {timeout:g}")

@@ -18,7 +18,6 @@ from harness.report.panels import (
     add_legend,
     dress,
     figure_width,
-    missing,
     panel_columns,
     place,
     step_curves,
@@ -27,7 +26,8 @@ from harness.report.panels import (
 # Seaborn's colour-blind palette, ordered so that neighbours differ in lightness as well.
 _COLOURS = [seaborn.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 3, 9, 5, 7)]
 _DASHES: Sequence[Any] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.6, 1.2, 1.6)), (0, (9, 2)))
-_MARKERS = "osD^vPX*"
+_MARKERS = {"o": 5.9, "s": 5.5, "D": 5.3, "^": 7.5, "v": 7.5, "P": 7.6, "X": 7.1, "*": 11.0}
+"""Each marker with the size at which it looks as large as the others."""
 
 
 def accuracy_figure(result: RunResult) -> Figure:
@@ -41,7 +41,7 @@ def accuracy_figure(result: RunResult) -> Figure:
     with style():
         figure = new_figure(figure_width(len(panels)), 4)
         legend = _legend(figure, looks, _estimates(panels))
-        axes = place(figure, legend, [missing(answer, len(panels)) for answer, _ in panels])
+        axes = place(figure, legend, [answer for answer, _ in panels])
         for i, (axis, (answer, curves)) in enumerate(zip(axes, panels, strict=True)):
             for curve in curves:
                 axis.plot(curve.x, curve.y, label=curve.name, **looks[curve.name])
@@ -56,12 +56,13 @@ def _estimates(panels: Sequence[tuple[answers.ThreatAnswer, Sequence[StepCurve]]
 
 def look(i: int) -> dict[str, Any]:
     """Colour, dashes and marker of the i-th certificate: each tells it apart without the others."""
+    marker, size = list(_MARKERS.items())[i % len(_MARKERS)]
     return {
         "color": _COLOURS[i % len(_COLOURS)],
         "linestyle": _DASHES[i % len(_DASHES)],
-        "marker": _MARKERS[i % len(_MARKERS)],
+        "marker": marker,
         "markevery": (0.03 + 0.045 * (i % len(_MARKERS)), 0.36),
-        "markersize": 5,
+        "markersize": size,
         "markeredgecolor": "white",
         "markeredgewidth": 0.7,
         "linewidth": 1.9,

@@ -205,7 +205,7 @@ def _claim(who: Sequence[str], bests: Sequence[Best]) -> str:
     where = words.listing([f"{best.r:,}" for best in bests])
     much = words.listing([words.percent(best.accuracy) for best in bests])
     verb = "proves most" if len(who) == 1 else "prove equally much"
-    return f"{words.listing(who)} {verb} at r = {where} ({much})"
+    return f"{words.some(who)} {verb} at r = {where} ({much})"
 
 
 def _number(value: Any) -> float:

@@ -54,8 +54,17 @@ def _limits(rows: Sequence[Cost]) -> tuple[float, float]:
     """The seconds at both ends of the log axis, which leaves room for a value at the right."""
     found = [s for cost in rows for s in (cost.train, cost.predict, cost.certify) if s > 0]
     low = math.floor(math.log10(max(min(found, default=0.1), 1e-4)) - 0.15)
-    high = max(math.log10(max(found, default=1.0)), low + 1)
+    high = math.log10(max(found, default=1.0))
+    low = min(low, math.floor(high) - 1)  # so that at least two powers of ten have a tick
     return 10.0**low, 10 ** (low + (high - low) / _ROOM_FOR_VALUE)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """At most five powers of ten, the last of them no larger than the largest value."""
+    start, end = math.log10(low), math.log10(high)
+    largest = start + (end - start) * _ROOM_FOR_VALUE
+    step = max(1, math.ceil((end - start) / 4))
+    return [10.0**e for e in range(round(start), math.floor(largest + 1e-9) + 1, step)]
 
 
 def _centres(heights: Sequence[float]) -> list[float]:
@@ -94,10 +103,7 @@ def _dress(
     axis.set_title(title, loc="left", fontsize=10, weight="bold")
     axis.set_xscale("log")
     axis.set_xlim(*limits)
-    low, high = math.log10(limits[0]), math.log10(limits[1])
-    step = max(1, math.ceil((high - low) / 4))
-    ticks = [10.0**e for e in range(round(low), math.floor(high) + 1, step)]
-    axis.xaxis.set_major_locator(FixedLocator(ticks))
+    axis.xaxis.set_major_locator(FixedLocator(_ticks(*limits)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda s, _: _tick(s)))
     axis.set_xlabel("seconds, log scale")

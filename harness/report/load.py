@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.errors import RunFolderError, UsageError
+from harness.errors import RunFolderError, SchemaError, UsageError
+from harness.report.published import verify
 
 SCHEMA = 1
 """The version of a run folder that is read here."""
@@ -72,14 +73,16 @@ class RunResult:
 def load_run(folder: Path | str) -> RunResult:
     """The run in that folder.
 
-    Raises RunFolderError, in one line that names the file, where one is missing or cannot be read.
+    Raises RunFolderError, in one line that names the file, where one is missing, cannot be read or,
+    in a published report, was edited; SchemaError for one of another version.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is not a run: no such folder")
+    manifest = _read_manifest(folder / "manifest.json")
+    verify(folder, manifest)
     curves = _read_table(folder / "curves.csv", CURVE_COLUMNS, CURVE_NUMBERS)
     summary = _read_table(folder / "summary.csv", SUMMARY_COLUMNS, None)
-    manifest = _read_manifest(folder / "manifest.json")
     if any(cell.get("status") == "started" for cell in manifest["cells"]):
         raise RunFolderError(f"{folder} is not a finished run: run its command again to finish it")
     return RunResult(curves, summary, manifest, folder)
@@ -125,7 +128,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} is not the manifest of a run: it lists no cells")
     if manifest.get("schema") != SCHEMA:
         found = manifest.get("schema")
-        raise RunFolderError(f"{path} has schema {found!r}; this version reads schema {SCHEMA}")
+        raise SchemaError(f"{path} has schema {found!r}; this version reads schema {SCHEMA}")
     if not isinstance(manifest.get("dataset"), dict):
         raise RunFolderError(f"{path} is not the manifest of a run: it names no data set")
     return manifest

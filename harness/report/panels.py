@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,6 +29,8 @@ _LEFT, _RIGHT, _GAP, _PANEL_HEIGHT, _XLABEL = 0.72, 0.22, 0.32, 2.75, 0.72
 _TITLE, _LINE = 0.52, 0.165
 _CHARACTER = 0.066
 """Mean width in inches of a character at the size of the notes."""
+_DIGIT, _COMMA = 0.075, 0.038
+"""Widths in inches at the size of the labels of ticks."""
 
 
 @dataclass(frozen=True)
@@ -108,22 +109,28 @@ def missing(answer: answers.ThreatAnswer, panels: int) -> str:
         for what, missing in (("not covered", answer.not_covered), ("not run", answer.not_run))
         if missing
     ]
-    return "\n".join(line for part in parts for line in textwrap.wrap(part, room))
+    return "\n".join(words.wrap_label(part, room) for part in parts)
 
 
-def place(figure: Figure, legend: Legend | None, notes: Sequence[str]) -> list[Axes]:
-    """Lays out panels in rows, titles and notes above them, the legend below; sizes the figure."""
-    columns, width = panel_columns(len(notes)), _panel_width(len(notes))
-    rows = [notes[i : i + columns] for i in range(0, len(notes), columns)]
-    heads = [_TITLE + _LINE * max(_lines(note) for note in row) for row in rows]
+def place(
+    figure: Figure, legend: Legend | None, answered: Sequence[answers.ThreatAnswer]
+) -> list[Axes]:
+    """Lays out panels in rows, titles and notes above them, the legend below; sizes the figure.
+
+    The titles of a row are at one height, whatever the length of the notes below them.
+    """
+    columns, width = panel_columns(len(answered)), _panel_width(len(answered))
+    rows = [answered[i : i + columns] for i in range(0, len(answered), columns)]
+    notes = [[missing(answer, len(answered)) for answer in row] for row in rows]
+    heads = [_TITLE + _LINE * max(map(_lines, row)) for row in notes]
     foot = _inches(legend)[1] + 0.1 if legend else 0.05
     height = sum(heads) + len(rows) * (_PANEL_HEIGHT + _XLABEL) + foot
     figure.set_size_inches(figure.get_figwidth(), height)
     axes: list[Axes] = []
     top = height
-    for head, row in zip(heads, rows, strict=True):
+    for head, row, beside in zip(heads, rows, notes, strict=True):
         top -= head + _PANEL_HEIGHT
-        for column, note in enumerate(row):
+        for column, (answer, note) in enumerate(zip(row, beside, strict=True)):
             left = _LEFT + column * (width + _GAP)
             box = (
                 left / figure.get_figwidth(),
@@ -132,7 +139,7 @@ def place(figure: Figure, legend: Legend | None, notes: Sequence[str]) -> list[A
                 _PANEL_HEIGHT / height,
             )
             axes.append(figure.add_axes(box))
-            _annotate(axes[-1], 0.08, note, fontsize=8, color=FAINT, style="italic")
+            _entitle(axes[-1], answer.threat, note, 0.08 + head - _TITLE)
         top -= _XLABEL
     return axes
 
@@ -141,7 +148,14 @@ def _lines(note: str) -> int:
     return note.count("\n") + 1 if note else 0
 
 
-def _annotate(axis: Axes, inches: float, text: str, **options: Any) -> None:
+def _entitle(axis: Axes, threat: str, note: str, above: float) -> None:
+    """The threat and what it means, ``above`` inches over a panel, and below them the note."""
+    _annotate(axis, above + 0.19, threat, fontsize=10.5, weight="bold")
+    _annotate(axis, above + 0.02, words.threat_meaning(threat), fontsize=8.5, color=FAINT)
+    _annotate(axis, above - 0.03, note, va="top", fontsize=8, color=FAINT, style="italic")
+
+
+def _annotate(axis: Axes, inches: float, text: str, *, va: str = "bottom", **options: Any) -> None:
     """Text above a panel, left-aligned, its lower edge so many inches above the panel."""
     axis.annotate(
         text,
@@ -149,16 +163,13 @@ def _annotate(axis: Axes, inches: float, text: str, **options: Any) -> None:
         xytext=(0, inches * 72),
         xycoords="axes fraction",
         textcoords="offset points",
-        va="bottom",
+        va=va,
         **options,
     )
 
 
 def dress(axis: Axes, answer: answers.ThreatAnswer, furthest: float, *, first: bool) -> None:
-    """Scales, ticks and words of one panel."""
-    above = 0.08 + _LINE * _lines(axis.texts[0].get_text())
-    _annotate(axis, above + 0.19, answer.threat, fontsize=10.5, weight="bold")
-    _annotate(axis, above + 0.02, words.threat_meaning(answer.threat), fontsize=8.5, color=FAINT)
+    """Scales, ticks and axis labels of one panel."""
     axis.set_ylim(0, 1)
     axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -181,26 +192,35 @@ def dress(axis: Axes, answer: answers.ThreatAnswer, furthest: float, *, first: b
 
 
 def r_ticks(furthest: float, width: float) -> list[int]:
-    """Ticks from 0 to ``furthest``, as many as have room for their labels on ``width`` inches."""
-    candidates = [_candidates(furthest, steps) for steps in ((1, 2, 5), (1, 5), (1,))]
-    length = _position(furthest)
-    for ticks in candidates:
-        places = [_position(r) / length * width for r in ticks]
-        halves = [0.5 * 0.078 * len(f"{r:,}") + 0.035 for r in ticks]
-        gaps = [b - a for a, b in pairwise(places)]
-        needs = [a + b for a, b in pairwise(halves)]
-        if all(gap >= need for gap, need in zip(gaps, needs, strict=True)):
-            return ticks
-    return candidates[-1]
+    """Ticks from 0 to ``furthest``, as many as have room for their labels on ``width`` inches.
 
-
-def _candidates(furthest: float, steps: Sequence[int]) -> list[int]:
+    0 and the powers of ten come first, every other one if there are too many, then the fives, then
+    the twos. Up to LINEAR_TO they are evenly spaced.
+    """
     if furthest <= LINEAR_TO:
-        apart = {3: 1, 2: 2, 1: 5}[len(steps)]
-        return list(range(0, int(furthest) + 1, apart))
-    small = {3: [0, 2, 5], 2: [0, 5], 1: [0]}[len(steps)]
+        rows = [list(range(0, int(furthest) + 1, apart)) for apart in (1, 2, 5)]
+        return next((row for row in rows if _have_room(row, furthest, width)), rows[-1])
     powers = [10**e for e in range(1, len(str(int(furthest))))]
-    return small + [s * p for p in powers for s in steps if s * p <= furthest]
+    rows = [[0, *powers[::apart]] for apart in range(1, len(powers) + 1)]
+    ticks = next((row for row in rows if _have_room(row, furthest, width)), rows[-1])
+    between = [s * p for s in (5, 2) for p in (1, *powers) if s * p <= furthest]
+    for r in between if ticks == rows[0] else ():
+        more = sorted([*ticks, r])
+        if _have_room(more, furthest, width):
+            ticks = more
+    return ticks
+
+
+def _have_room(ticks: Sequence[int], furthest: float, width: float) -> bool:
+    """Whether no label of these ticks comes too close to the next."""
+    places = [_position(r) / _position(furthest) * width for r in ticks]
+    labels = [f"{r:,}" for r in ticks]
+    commas = [label.count(",") for label in labels]
+    digits = [len(label) - n for label, n in zip(labels, commas, strict=True)]
+    halves = [(_DIGIT * a + _COMMA * b) / 2 + 0.03 for a, b in zip(digits, commas, strict=True)]
+    gaps = [b - a for a, b in pairwise(places)]
+    needs = [a + b for a, b in pairwise(halves)]
+    return all(gap >= need for gap, need in zip(gaps, needs, strict=True))
 
 
 def _position(r: float) -> float:

@@ -22,7 +22,6 @@ from harness.report.panels import (
     add_legend,
     dress,
     figure_width,
-    missing,
     panel_columns,
     place,
     step_curves,
@@ -57,7 +56,7 @@ def pareto_figure(result: RunResult) -> Figure:
     with style():
         figure = new_figure(figure_width(len(answered)), 4)
         legend = add_legend(figure, *_key(letters, looks, answered))
-        axes = place(figure, legend, [missing(answer, len(answered)) for answer in answered])
+        axes = place(figure, legend, answered)
         for i, (axis, answer, found) in enumerate(zip(axes, answered, fronts, strict=True)):
             dress(axis, answer, furthest, first=i % panel_columns(len(answered)) == 0)
             axis.set_ylim(0, 1.1)  # room for letters above a front at 100 %

@@ -122,27 +122,49 @@ def listing(items: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
+def some(items: Sequence[str], most: int = 3) -> str:
+    """The first ``most`` of the items, and how many more there are.
+
+    >>> some(["a", "b", "c"]), some(["a", "b", "c", "d", "e"])
+    ('a, b and c', 'a, b, c and 2 more')
+    """
+    rest = len(items) - most
+    return listing([*items[:most], f"{rest} more"] if rest > 0 else items)
+
+
+_SEPARATORS = (" ", ",", "[(:/.")
+"""Where a line is broken: after the first of these if it can be, else after the next."""
+
+
 def wrap_label(label: str, width: int) -> str:
-    """A cell's label in lines of at most ``width`` characters, broken after commas where it can."""
+    """Text in lines of at most ``width`` characters, at least 1, broken between words.
+
+    A word that is longer than a line, such as a cell's label, is broken after a comma; what is
+    still too long, inside a name.
+    """
     lines = [""]
-    for whole in _pieces(one_line(label)):
-        piece = whole
-        while len(piece) > width:
-            room = width - len(lines[-1])
-            lines[-1] += piece[:room]
-            piece = piece[room:]
-            lines.append("")
-        if len(lines[-1]) + len(piece) > width:
-            lines.append("")
-        lines[-1] += piece
+    _fill(lines, one_line(label), width, 0)
     return "\n".join(line.strip() for line in lines if line.strip())
 
 
-def _pieces(label: str) -> list[str]:
-    """A label cut after each comma, space, opening bracket, colon and slash."""
+def _fill(lines: list[str], text: str, width: int, level: int) -> None:
+    """Adds the text to the last line, or to new ones where that is full."""
+    for piece in _pieces(text, level):
+        if len(lines[-1]) + len(piece.rstrip()) <= width:
+            lines[-1] += piece
+        elif len(piece.rstrip()) <= width:
+            lines.append(piece)
+        else:
+            _fill(lines, piece, width, level + 1)
+
+
+def _pieces(text: str, level: int) -> list[str]:
+    """The text cut after each separator of that level; beyond the last, after each character."""
+    if level == len(_SEPARATORS):
+        return list(text)
     pieces = [""]
-    for character in label:
+    for character in text:
         pieces[-1] += character
-        if character in ",[( :/":
+        if character in _SEPARATORS[level]:
             pieces.append("")
     return pieces

@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import RunFolderError
+from harness.errors import RunFolderError, UsageError
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
 from harness.report.html import report_html
 from harness.report.load import RunResult, combine, load_run
 from harness.report.pareto_figure import pareto_figure, worth_drawing
+from harness.report.published import is_published
 from harness.report.tables import summary_markdown
 from harness.store import RunFolder, write_atomically
 
@@ -20,9 +21,13 @@ from harness.store import RunFolder, write_atomically
 def write_report(folder: Path) -> list[Path]:
     """Draws the report of the run in that folder, again if there is one. Returns what it wrote.
 
-    Raises RunFolderError for a folder that is no finished run or cannot be written.
+    Raises RunFolderError for a folder that is no finished run or cannot be written, UsageError for
+    a published report.
     """
-    return _write(load_run(folder), folder)
+    result = load_run(folder)
+    if is_published(result.manifest):
+        raise UsageError(f"{folder} is a published report, which is not drawn again: give --output")
+    return _write(result, folder)
 
 
 def write_combined(results: Sequence[RunResult], output: Path) -> list[Path]:

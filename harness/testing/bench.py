@@ -26,6 +26,7 @@ from harness.threats import Threat
 
 if TYPE_CHECKING:
     from harness.plugins import Registry
+    from harness.testing.properties import Failure
 
 ALPHA = 0.001
 """The error probability at which properties are checked that do not vary it."""
@@ -36,6 +37,10 @@ SMALL = {"n_models": 24, "k": 3}
 
 class NotApplicable(unittest.SkipTest):
     """The property says nothing about this defense; test runners show the test as skipped."""
+
+
+class Postponed(NotApplicable):
+    """The property cannot be judged while another one, which it builds on, does not hold."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,11 @@ class Bench:
         """The defense trained on the data set as it is."""
         return self.train()
 
+    @cached_property
+    def judged(self) -> dict[str, Failure | None]:
+        """What is known about properties already, by name: some build on others."""
+        return {}
+
     def evidence(self, arrays: Arrays) -> Evidence:
         """Evidence that was gathered from this data set."""
         shape = shape_of(self.dataset)
@@ -176,7 +186,7 @@ def make_bench(
         registry = load_registry()
     if isinstance(defense, str):
         selection = Selection.parse(defense)
-        made = _small(registry.defenses[selection.name].value, selection)
+        made = _small(_installed(registry, selection.name), selection)
     elif isinstance(defense, Defense):
         made = defense
     else:
@@ -184,6 +194,17 @@ def make_bench(
     data = tiny_dataset() if dataset is None else dataset
     made.check(shape_of(data))
     return Bench(made, data, registry)
+
+
+def _installed(registry: Registry, name: str) -> type[Defense[Any]]:
+    """The defense of that name. Raises UsageError that says where a plugin must be to be found."""
+    try:
+        return registry.defenses[name].value
+    except UsageError as error:
+        if registry.defenses.claims(name):
+            raise
+        where = "a plugin is found by name once it is installed: python -m pip install -e ."
+        raise UsageError(f"{error}; {where}") from None
 
 
 def _small(defense: type[Defense[Any]], selection: Selection) -> Defense[Any]:

@@ -30,7 +30,10 @@ WEAKER = (
 _FAR = np.unique(np.r_[np.arange(200), np.geomspace(200, 2**40, 60).astype(np.int64)])
 
 
-@property_of("a bound that was not rounded down or not floored at -1, or a transposed array")
+@property_of(
+    "a transposed array, one value too few or too many, or labels counted from 1: predictions and "
+    "radii are (e,), votes (e, c)"
+)
 def predictions_and_radii(bench: Bench) -> Iterator[str]:
     """Each test example gets one of the labels and a radius: the number of poisoned examples that
     it withstands (Jia et al., Eq. 3), or -1 where nothing is proved.
@@ -56,7 +59,9 @@ def predictions_and_radii(bench: Bench) -> Iterator[str]:
             yield f"under {threat}, test example {i} is predicted {found}; wanted 0 to {c - 1}"
 
 
-@property_of("a bound that turns at some r, or that is not clipped to [0, 1]")
+@property_of(
+    "a bound that turns at some r, or that is not clipped to [0, 1]", after=(predictions_and_radii,)
+)
 def certified_accuracy_falls(bench: Bench) -> Iterator[str]:
     """Certified accuracy lies in [0, 1] and never rises with r: who may poison r + 1 examples may
     leave one alone (Jia et al., Eq. 9; Ma et al., Theorem 3).
@@ -78,7 +83,10 @@ def certified_accuracy_falls(bench: Bench) -> Iterator[str]:
             yield f"under {threat}, certified accuracy at 0 is {accuracy[0]:g}, clean {clean:g}"
 
 
-@property_of("the costs of two threats mixed up, or a bound that forgets what `any` allows")
+@property_of(
+    "the costs of two threats mixed up, or a bound that forgets what `any` allows",
+    after=(predictions_and_radii,),
+)
 def weaker_attacker_never_certifies_less(bench: Bench) -> Iterator[str]:
     """What withstands an attacker withstands one who may do less: modify, insert and delete are
     within any, and label-flip is within modify (Jia et al., Corollaries 1 to 3).
@@ -93,7 +101,10 @@ def weaker_attacker_never_certifies_less(bench: Bench) -> Iterator[str]:
                 yield f"at alpha = {alpha:g}, {text.format(less=weak, more=strong)}"
 
 
-@property_of("alpha used where 1 - alpha is meant, or an upper bound in place of a lower one")
+@property_of(
+    "alpha used where 1 - alpha is meant, or an upper bound in place of a lower one",
+    after=(predictions_and_radii,),
+)
 def larger_alpha_never_certifies_less(bench: Bench) -> Iterator[str]:
     """A certificate that may err more often proves at least as much: Clopper-Pearson bounds tighten
     with alpha (Jia et al., Eqs. 5 and 6).
@@ -109,7 +120,8 @@ def larger_alpha_never_certifies_less(bench: Bench) -> Iterator[str]:
 
 
 @property_of(
-    "alpha that never reaches the confidence bounds, or a deterministic proof called probabilistic"
+    "alpha that never reaches the confidence bounds, or a deterministic proof called probabilistic",
+    after=(predictions_and_radii,),
 )
 def alpha_means_what_the_guarantee_says(bench: Bench) -> Iterator[str]:
     """A probabilistic certificate states its alpha and uses it; a deterministic one and an estimate
@@ -133,7 +145,10 @@ def alpha_means_what_the_guarantee_says(bench: Bench) -> Iterator[str]:
         yield "it is called probabilistic, and alpha = 1e-100 proves exactly as much as alpha = 0.5"
 
 
-@property_of("an array of the evidence changed in place, or random numbers drawn while certifying")
+@property_of(
+    "an array of the evidence changed in place, or random numbers drawn while certifying",
+    after=(predictions_and_radii,),
+)
 def certify_is_pure(bench: Bench) -> Iterator[str]:
     """The same evidence proves the same, every time and in another process: certificates are made
     from stored evidence, without training and without chance.

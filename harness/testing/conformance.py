@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from harness.errors import UsageError
 from harness.testing import attacks, certificates, isolation, parameters, training
-from harness.testing.bench import Bench, NotApplicable, make_bench
+from harness.testing.bench import Bench, NotApplicable, Postponed, make_bench
 from harness.testing.properties import ConformanceError, Failure, Property
 
 if TYPE_CHECKING:
@@ -73,18 +74,23 @@ def check_defense(
     held: list[str] = []
     skipped: dict[str, str] = {}
     failures: list[Failure] = []
+    postponed: list[str] = []
     for prop in PROPERTIES:
         try:
             failure = prop.failure(bench)
         except NotApplicable as reason:
             skipped[prop.name] = str(reason)
+            if isinstance(reason, Postponed):
+                postponed.append(prop.name)
             continue
         if failure is None:
             held.append(prop.name)
         else:
             failures.append(failure)
     if failures:
-        raise ConformanceError(_explain(bench, failures, len(PROPERTIES) - len(skipped)))
+        message = _explain(bench, failures, len(PROPERTIES) - len(skipped))
+        later = f"\n\nTried when this is mended: {', '.join(postponed)}" if postponed else ""
+        raise ConformanceError(message + later)
     return Report(bench.label, tuple(held), skipped)
 
 
@@ -106,7 +112,10 @@ def _test(prop: Property) -> Callable[[DefenseConformance], None]:
 
     def test(self: DefenseConformance) -> None:
         __tracebackhide__ = True  # pytest then shows the explanation and not this line
-        bench = self._bench()
+        try:
+            bench = self._bench()
+        except UsageError as error:
+            raise ConformanceError(f"nothing could be tried: {error}") from None
         failure = prop.failure(bench)
         if failure is not None:
             raise ConformanceError(f"{bench.label}: {failure}")

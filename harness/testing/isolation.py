@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.datasets.base import Dataset
-from harness.testing.bench import NotApplicable
+from harness.testing.bench import ALPHA, NotApplicable
 from harness.testing.properties import property_of
+from harness.testing.training import training_can_be_repeated
+from harness.threats import Threat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +32,8 @@ Group = tuple[int, ...]
 
 @property_of(
     "a mean, a scale, a vocabulary, a validation set or a hyper-parameter taken from the whole "
-    "training set, or a sample that depends on what others hold (a rank, a position after sorting)"
+    "training set, or a sample that depends on what others hold (a rank, a position, a count)",
+    after=(training_can_be_repeated,),
 )
 def isolation(bench: Bench) -> Iterator[str]:
     """A base model depends on its own examples alone: Theorem 1 of Jia et al. and the counting of
@@ -50,14 +53,15 @@ def isolation(bench: Bench) -> Iterator[str]:
         groups = _groups(bench)
         yield from _apart(bench.trained, groups)
         yield from _all_at_once(bench, groups)
+        yield from _removed(bench)
 
 
 def _apart(base: Trained, family: Mapping[Group, Trained]) -> Iterator[str]:
     """Where replacing some examples reached base models that do not have them."""
     yield from _rows_of_one_example(base, family)
     for group, other in family.items():
-        yield from _same_samples(base, other, group)
-        yield from _same_answers(base, other, group)
+        yield from _same_samples(base, other, f"noise in place of {_named(group)}")
+        yield from _same_answers(base, other, f"noise in place of {_named(group)}")
         yield from _same_evidence(base, other, group)
 
 
@@ -105,14 +109,14 @@ def _rows_of_one_example(base: Trained, family: Mapping[Group, Trained]) -> Iter
         if fewer > copies[row]:
             first, second = owners[row][:2]
             yield (
-                "an example that a base model was given changed when noise replaced "
-                f"{_named(first)}, and also when it replaced {_named(second)} "
+                "one and the same example, as base models are given it, changed when noise "
+                f"replaced {_named(first)}, and also when it replaced {_named(second)} "
                 f"({len(owners[row])} of {len(family)} tried)"
             )
             return
 
 
-def _same_samples(base: Trained, other: Trained, group: Group) -> Iterator[str]:
+def _same_samples(base: Trained, other: Trained, change: str) -> Iterator[str]:
     """Without those examples and their replacements, base models' samples are what they were."""
     before, after = _pool(base), _pool(other)
     own = set(before - after) | set(after - before)
@@ -123,25 +127,22 @@ def _same_samples(base: Trained, other: Trained, group: Group) -> Iterator[str]:
 
     moved = without(base.models) - without(other.models)
     if moved:
-        yield (
-            f"noise in place of {_named(group)} moved other examples between the samples of "
-            f"{moved.total()} base models"
-        )
+        yield (f"{change} moved other examples between the samples of {moved.total()} base models")
 
 
-def _same_answers(base: Trained, other: Trained, group: Group) -> Iterator[str]:
+def _same_answers(base: Trained, other: Trained, change: str) -> Iterator[str]:
     """Base models that were given the same are asked the same and answer the same."""
     before, after = _by_rows(base), _by_rows(other)
     for rows, models in before.items():
         again = after.get(rows, [])
         if len(again) != len(models):
             continue
-        never = f"a base model that never saw {_named(group)} "
+        stranger = "a base model whose own examples stayed as they were"
         if [model.asked for model in models] != [model.asked for model in again]:
-            yield f"{never}was asked about other test features when noise replaced it"
+            yield f"{change} changed the test features that {stranger} is asked about"
             return
         if [model.answers for model in models] != [model.answers for model in again]:
-            yield f"{never}predicts something else when noise replaces it"
+            yield f"{change} changed what {stranger} predicts"
             return
 
 
@@ -151,7 +152,7 @@ def _same_evidence(base: Trained, other: Trained, group: Group) -> Iterator[str]
         return
     for key, array in base.arrays.items():
         if not np.array_equal(array, other.arrays[key]):
-            yield f"no base model saw {_named(group)}, and noise in its place changed {key}"
+            yield f"noise in place of {_named(group)} changed {key}, but not a single base model"
 
 
 def _all_at_once(bench: Bench, groups: Mapping[Group, Trained]) -> Iterator[str]:
@@ -167,7 +168,25 @@ def _all_at_once(bench: Bench, groups: Mapping[Group, Trained]) -> Iterator[str]
                 f"a base model that saw none of {_named(strangers)} was given something else when "
                 "noise replaced all of them"
             )
-        yield from _same_answers(bench.trained, other, strangers)
+        yield from _same_answers(bench.trained, other, f"noise in place of {_named(strangers)}")
+
+
+def _removed(bench: Bench) -> Iterator[str]:
+    """Where votes are counted without chance, an example less changes its own models alone.
+
+    A certificate that speaks of samples drawn at random allows for the others to be drawn anew.
+    """
+    sure = bench.defense.guarantee(ALPHA).kind == "deterministic"
+    if not sure or bench.defense.covers().isdisjoint({Threat.INSERT, Threat.DELETE, Threat.ANY}):
+        return
+    data = bench.dataset
+    for j in np.linspace(0, data.n_train - 1, 3).astype(np.int64).tolist():
+        kept = np.delete(np.arange(data.n_train), j)
+        fewer = bench.on(x_train=data.x_train[kept], y_train=data.y_train[kept])
+        if fewer.accepted:
+            other = fewer.train()
+            yield from _same_samples(bench.trained, other, f"removing {_named((j,))}")
+            yield from _same_answers(bench.trained, other, f"removing {_named((j,))}")
 
 
 def _from_outside(bench: Bench) -> Iterator[str]:

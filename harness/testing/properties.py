@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.testing.bench import NotApplicable
+from harness.testing.bench import NotApplicable, Postponed
 
 if TYPE_CHECKING:
     from harness.testing.bench import Bench
@@ -44,6 +44,8 @@ class Property:
 
     check: Check
     usually: str
+    after: tuple[Property, ...] = ()
+    """Properties without which this one would only tell the same again, in other words."""
 
     @property
     def name(self) -> str:
@@ -56,13 +58,21 @@ class Property:
         return " ".join((self.check.__doc__ or "").split())
 
     def failure(self, bench: Bench) -> Failure | None:
-        """What breaks the property; None where it holds. Raises NotApplicable."""
+        """What breaks the property; None where it holds. Raises NotApplicable, Postponed."""
+        for first in self.after:
+            if first.failure(bench) is not None:
+                raise Postponed(f"cannot be judged while this does not hold: {first.name}")
+        if self.name not in bench.judged:
+            bench.judged[self.name] = self._failure(bench)
+        return bench.judged[self.name]
+
+    def _failure(self, bench: Bench) -> Failure | None:
         try:
             found = tuple(islice(self.check(bench), _SHOWN))
         except NotApplicable:
             raise
         except Exception as error:
-            return Failure(self.name, (_crash(error),), self.protects, _CRASHES)
+            return Failure(self.name, (_crash(error),), self.protects, _cause(error))
         return Failure(self.name, found, self.protects, self.usually) if found else None
 
 
@@ -70,15 +80,31 @@ _CRASHES = (
     "a shape or a type that was assumed (how many labels, how many test examples), or sizes that "
     "`check` should refuse with a UsageError"
 )
+_FORGOTTEN = (
+    "a misspelt name, or something that gather kept on self: certify may run in another process "
+    "and has nothing but the parameters and the evidence"
+)
+_REFUSED = (
+    "a bound that was not rounded down to whole numbers or not floored at -1, or arrays that do "
+    "not have one value for each test example"
+)
 
 
-def property_of(usually: str) -> Callable[[Check], Property]:
+def property_of(usually: str, *, after: tuple[Property, ...] = ()) -> Callable[[Check], Property]:
     """Makes a property of a generator of violations; ``usually`` says what is then wrong."""
-    return lambda check: Property(check, usually)
+    return lambda check: Property(check, usually, after)
 
 
 _HERE = str(Path(__file__).parents[1])
 """The harness: what goes wrong in here was mostly caused by its caller."""
+
+
+def _cause(error: Exception) -> str:
+    """What is usually wrong where such an error is raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, ValueError) and any(frame.name == "__post_init__" for frame in frames):
+        return _REFUSED  # a certificate does not take these arrays
+    return _FORGOTTEN if isinstance(error, AttributeError) else _CRASHES
 
 
 def _crash(error: Exception) -> str:

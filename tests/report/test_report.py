@@ -1,5 +1,7 @@
 """The report of a run folder: figures, tables, one HTML file, several runs in one."""
 
+import io
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -15,8 +17,8 @@ from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
 from harness.report.load import RunResult, accuracy_at, combine, load_run
-from harness.report.panels import r_ticks
-from harness.report.tables import summary_markdown, summary_table
+from harness.report.tables import summary_markdown
+from harness.report.terminal import SummaryTable
 from harness.report.write import write_combined, write_report
 
 AT = (0, 10, 50, 100, 200, 500, 1000)
@@ -157,10 +159,50 @@ def test_nothing_overlaps_whatever_the_number_and_length_of_labels(
     assert shown.x0 >= -1
 
 
-def test_ticks_have_room(run: Path) -> None:
-    assert r_ticks(5, 3.3) == [0, 1, 2, 3, 4, 5]
-    assert r_ticks(2000, 3.3)[0] == 0
-    assert set(r_ticks(2000, 1.2)) < set(r_ticks(2000, 6.0))
+def test_the_titles_of_a_row_are_at_one_height(tmp_path: Path) -> None:
+    missing = [f"defense-number-{i}[learner=ridge(penalty=0.1)]" for i in range(6)]
+    rows: list[Curve] = [
+        ("bagging", threat, PROBABLE, {0: 0.9, 9: 0.0}) for threat in ("any", "modify")
+    ] + [(name, "any", "not covered", {}) for name in missing]
+    threats = ["any", "modify", "insert"]
+    figure = accuracy_figure(load_run(write_run(tmp_path, rows, threats=threats)))
+    figure.canvas.draw()
+    found = [{t.get_text(): t.get_window_extent() for t in axis.texts} for axis in figure.axes]
+    heads = [boxes[threat] for boxes, threat in zip(found, threats, strict=True)]
+    assert len({round(head.y0, 3) for head in heads}) == 1
+    assert heads[0].y1 <= figure.bbox.y1
+    (note,) = (text for text in figure.axes[0].texts if "not covered" in text.get_text())
+    assert set(note.get_text().removeprefix("not covered:").replace(",", " ").split()) == {
+        *missing
+    }, "no name is broken"
+    meaning = found[0]["modify, insert or delete an example"]
+    assert figure.axes[0].bbox.y1 <= note.get_window_extent().y0
+    assert note.get_window_extent().y1 <= meaning.y0
+    assert meaning.y1 <= heads[0].y0
+
+
+@pytest.mark.parametrize(("furthest", "threats"), [(260, 3), (2000, 3), (60_000, 2), (10**6, 3)])
+def test_labels_of_ticks_do_not_touch(tmp_path: Path, furthest: int, threats: int) -> None:
+    named = ["any", "modify", "insert"][:threats]
+    rows: list[Curve] = [("bagging", t, PROBABLE, {0: 0.9, furthest: 0.0}) for t in named]
+    figure = accuracy_figure(load_run(write_run(tmp_path, rows, threats=named)))
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    apart = [right.x0 - left.x1 for left, right in itertools.pairwise(boxes)]
+    assert min(apart) > 0.03 * figure.dpi
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.9, 1.5, 10.0, 99.0, 4321.0])
+def test_the_cost_axis_has_no_tick_beyond_the_largest_value(tmp_path: Path, seconds: float) -> None:
+    cells = [cell("a"), cell("b")]
+    cells[1]["seconds"] = {"train": seconds, "predict": 0.015, "certify": 0.0}
+    cells[0]["seconds"] = {"train": seconds / 2, "predict": 0.015, "certify": 0.0}
+    rows: list[Curve] = [("a", "any", PROBABLE, {0: 0.9, 9: 0.0})]
+    axis = cost_figure(load_run(write_run(tmp_path, rows, cells=cells))).axes[0]
+    ticks = axis.get_xticks()
+    assert 2 <= len(ticks) <= 5
+    assert max(ticks) <= max(seconds, 0.015) * (1 + 1e-9)
+    assert min(ticks) <= 0.015
 
 
 def test_the_cost_figure_writes_the_values(run: Path) -> None:
@@ -192,15 +234,52 @@ def test_an_estimate_is_shown_but_never_best(run: Path) -> None:
     assert answer.best[0].estimates == {"dp": 0.995}
 
 
+def terminal(result: RunResult, width: int) -> list[str]:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(SummaryTable(result))
+    return console.export_text().splitlines()
+
+
 def test_the_terminal_table_fits_80_columns(run: Path) -> None:
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    with console.file:
-        console.print(summary_table(load_run(run)))
-    text = console.export_text()
+    lines = terminal(load_run(run), 80)
+    text = "\n".join(lines)
     assert "dp (estimate)" in text
     assert "not covered: label-flip" in text
-    assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, lines)) <= 80
     assert re.search(r"bagging +99\.5 +99\.0 +99\.0 +98\.5 +98\.5", text)
+
+
+LONG = [
+    "bagging[k=20,learner=logistic,features=raw]",
+    "bagging[learner=sklearn.tree.DecisionTreeClassifier(max_depth=3)]",
+    "dpa[n_models=1000,learner=sklearn.ensemble.RandomForestClassifier(max_depth=3),features=raw]",
+    "dp",
+]
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_terminal_breaks_no_label_inside_a_name(tmp_path: Path, width: int) -> None:
+    steps = {0: 0.99, 40: 0.8, 400: 0.3, 1500: 0.0}
+    rows: list[Curve] = [(label, "any", PROBABLE, steps) for label in LONG]
+    lines = terminal(load_run(write_run(tmp_path / "run", rows, threats=["any"])), width)
+    assert max(map(len, lines)) <= width
+    last = max(i for i, line in enumerate(lines) if line.endswith("  1,499"))
+    table = lines[3 : last + 1]
+    numbers = [line for line in table if re.search(r"99\.0 +80\.0 +80\.0 .* 1,499$", line)]
+    assert len(numbers) == len(LONG)
+    assert {len(line) for line in numbers} == {len(lines[2].rstrip())}
+    pieces = [line.split("  ")[0].strip() for line in table]
+    assert "".join(pieces) == "".join(LONG)
+    assert all(not piece or piece[-1] in "]," or piece == "dp" for piece in pieces)
+
+
+def test_a_headline_names_three_of_those_that_tie(tmp_path: Path) -> None:
+    names = [f"bagging[k={k}]" for k in range(7)]
+    rows: list[Curve] = [(name, "any", PROBABLE, {0: 0.9, 150: 0.0}) for name in names]
+    result = load_run(write_run(tmp_path / "run", rows, threats=["any"]))
+    said = answers.headline(answers.threat_answer(result, "any"))
+    assert said.startswith("bagging[k=0], bagging[k=1], bagging[k=2] and 4 more prove equally much")
+    assert "k=3" not in said
 
 
 def test_the_html_is_one_file_and_safe(tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""Publishing a run: the small part of it that is worth committing, as text wherever it can be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import RunFolderError
+from harness.report.accuracy_figure import accuracy_figure
+from harness.report.cost_figure import cost_figure
+from harness.report.figures import render
+from harness.report.load import RunResult, load_run
+from harness.report.pareto_figure import pareto_figure, worth_drawing
+from harness.report.pointwise import load_pointwise, pointwise_csv
+from harness.report.published import KEY, is_published, sealed
+from harness.report.tables import summary_markdown
+from harness.store import write_atomically
+
+_LOCAL = ("--output", "--data-root")
+"""Options whose values are folders of the machine that ran it."""
+
+
+def publish(run: Path, target: Path) -> list[Path]:
+    """Writes the published report of the finished run in one folder into another.
+
+    An earlier report there is replaced; the manifest is written last. Returns what was written.
+    Raises RunFolderError for a run that is not finished, and for a folder of anything else.
+    """
+    result = load_run(run)
+    if is_published(result.manifest):
+        raise RunFolderError(f"{run} is a published report already; publish the run itself")
+    _check_target(target, run)
+    files = _files(result)
+    manifest = sealed(_manifest(result), files)
+    files["manifest.json"] = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+    (target / "manifest.json").unlink(missing_ok=True)
+    for left in _former(target) - files.keys():
+        (target / left).unlink(missing_ok=True)
+    for name, content in files.items():
+        write_atomically(target / name, content)
+    return [target / name for name in files]
+
+
+def _check_target(target: Path, run: Path) -> None:
+    if target.resolve() == run.resolve():
+        raise RunFolderError(f"{target} is the run itself; name another folder")
+    if target.exists() and not target.is_dir():
+        raise RunFolderError(f"{target} is a file; name a folder")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    try:
+        manifest: Any = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or not is_published(manifest):
+        raise RunFolderError(
+            f"{target} is not empty and holds no published report; name another folder"
+        )
+
+
+def _former(target: Path) -> set[str]:
+    """What an earlier publication may have left there."""
+    return {f"figures/{path.name}" for path in (target / "figures").glob("*.png")}
+
+
+def _files(result: RunResult) -> dict[str, bytes]:
+    pictures = {"certified_accuracy": accuracy_figure(result), "cost": cost_figure(result)}
+    if worth_drawing(result):
+        pictures["pareto"] = pareto_figure(result)
+    texts = {
+        "README.md": _readme(result, list(pictures)),
+        "curves.csv": _falls(result.curves).to_csv(index=False, lineterminator="\n"),
+        "summary.csv": (result.folder / "summary.csv").read_text(encoding="utf-8"),
+    }
+    points = load_pointwise(result.folder)
+    if points:
+        texts["certificates.csv"] = pointwise_csv(points)
+    files = {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
+    drawn = {name: render(picture)["png"] for name, picture in pictures.items()}
+    return files | {f"figures/{name}.png": content for name, content in drawn.items()}
+
+
+def _falls(curves: pd.DataFrame) -> pd.DataFrame:
+    """The curves with only the r at which they fall: they are step functions."""
+    heads = ["defense", "certificate", "threat"]
+    same_curve = (curves[heads] == curves[heads].shift()).all(axis=1)
+    same_value = curves["certified_accuracy"] == curves["certified_accuracy"].shift()
+    kept = curves[~(same_curve & same_value)].copy()
+    kept["r"] = kept["r"].astype(int)
+    kept["certified_accuracy"] = kept["certified_accuracy"].map(_shortest)
+    return kept
+
+
+def _shortest(value: float) -> str:
+    """As curves.csv of a run has it: ten decimals at most."""
+    return f"{value:.10f}".rstrip("0").rstrip(".")
+
+
+def _readme(result: RunResult, pictures: list[str]) -> str:
+    """The summary as a code host shows it, with the pictures below its first lines."""
+    titles = {
+        "certified_accuracy": "Certified accuracy against the number of poisoned examples",
+        "cost": "Seconds and memory of each defense",
+        "pareto": "Certified accuracy at r against r: the Pareto front",
+    }
+    head, _, rest = summary_markdown(result).partition("\n## ")
+    shown = [f"![{titles[name]}](figures/{name}.png)\n" for name in pictures]
+    how = _how(result)
+    return "\n".join([head, how, *shown, f"## {rest}"])
+
+
+def _how(result: RunResult) -> str:
+    manifest = result.manifest
+    command = " ".join(_words(manifest.get("command") or []))
+    made = manifest.get("versions", {}).get("poisoning-harness")
+    lines = []
+    if command:
+        lines.append(f"Made by `{command}`" + (f" with version {made}." if made else "."))
+    lines.append(
+        "Compare a run with it: `harness compare` this folder and the run's. The files carry "
+        "digests of one another: edited ones are refused."
+    )
+    return "\n".join([*lines, ""])
+
+
+def _words(command: list[str]) -> list[str]:
+    """The command without what only its machine knows: the folders it wrote to and read from."""
+    kept: list[str] = []
+    skip = False
+    for word in command:
+        if skip:
+            skip = False
+        elif word in _LOCAL:
+            skip = True
+        elif not word.startswith(tuple(f"{option}=" for option in _LOCAL)):
+            kept.append(word)
+    return kept
+
+
+def _manifest(result: RunResult) -> dict[str, Any]:
+    manifest = {key: value for key, value in result.manifest.items() if key != KEY}
+    if "command" in manifest:
+        manifest["command"] = _words(manifest["command"])
+    return manifest
