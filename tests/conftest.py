@@ -1,10 +1,14 @@
 """Shared fixtures: a data set small enough to train on in milliseconds, and the registry."""
 
+import json
 import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import hypothesis
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness.datasets.base import Dataset, checked
@@ -47,3 +51,118 @@ def tiny_npz(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def registry() -> Registry:
     return load_registry()
+
+
+@dataclass
+class MadeCell:
+    """A cell of a made-up run. ``radii``: by threat (e,), None where it is not covered."""
+
+    label: str
+    radii: Mapping[str, Sequence[int] | None]
+    predictions: Sequence[int] | None = None
+    defense: str = "made"
+    params: Mapping[str, object] = field(default_factory=dict)
+    guarantee: str = "deterministic"
+    seconds: Mapping[str, float] = field(
+        default_factory=lambda: {"train": 2.0, "predict": 1.0, "certify": 0.5}
+    )
+    peak_rss_mb: float = 500.0
+    calibration_s: float | None = 0.01
+    machine: str | None = "here"
+    error: str | None = None
+
+
+def write_made_run(
+    folder: Path,
+    cells: Sequence[MadeCell],
+    *,
+    digest: str = "0123456789abcdef",
+    schema: int = 1,
+    seed: int = 0,
+    pointwise: bool = True,
+) -> Path:
+    """The folder of a finished run with those cells; every true label is 1."""
+    curves, summary, listed, arrays = [], [], [], {}
+    n_test = 0
+    for cell in cells:
+        for threat, radii in cell.radii.items():
+            head = {"defense": cell.label, "certificate": "made", "threat": threat}
+            if radii is None:
+                summary.append(head | {"guarantee": "not covered"})
+                continue
+            n_test = len(radii)
+            predicted = np.array(cell.predictions or [1] * n_test)
+            certified = np.where(predicted == 1, np.array(radii), -1)
+            at = [float(np.mean(certified >= r)) for r in range(max(radii) + 2)]
+            head["guarantee"] = cell.guarantee
+            curves += [head | {"r": r, "certified_accuracy": a} for r, a in enumerate(at)]
+            half = [r for r, a in enumerate(at) if a >= 0.5]
+            some = [r for r, a in enumerate(at) if a > 0]
+            summary.append(
+                head
+                | {
+                    "clean_accuracy": np.mean(predicted == 1),
+                    "abstained": np.mean(np.array(radii) < 0),
+                    "median_radius": max(half, default=-1),
+                    "max_radius": max(some, default=-1),
+                }
+            )
+            arrays[f"{cell.label}|{threat}|predictions"] = predicted
+            arrays[f"{cell.label}|{threat}|radii"] = np.array(radii)
+        listed.append(
+            {
+                "label": cell.label,
+                "defense": cell.defense,
+                "params": dict(cell.params),
+                "status": "failed" if cell.error else "finished",
+                "error": cell.error,
+                "n_models": 10,
+                "seconds": dict(cell.seconds),
+                "peak_rss_mb": cell.peak_rss_mb,
+                "calibration_s": cell.calibration_s,
+                "machine": cell.machine,
+            }
+        )
+    folder.mkdir(parents=True)
+    heads = ["defense", "certificate", "threat", "guarantee"]
+    numbers = ["clean_accuracy", "abstained", "median_radius", "max_radius"]
+    pd.DataFrame(curves, columns=[*heads, "r", "certified_accuracy"]).to_csv(
+        folder / "curves.csv", index=False
+    )
+    pd.DataFrame(summary, columns=[*heads, *numbers]).to_csv(folder / "summary.csv", index=False)
+    if pointwise:
+        np.savez(folder / "certificates.npz", labels=np.ones(n_test, dtype=int), **arrays)
+    manifest = {
+        "schema": schema,
+        "command": ["harness", "run", "--output", str(folder)],
+        "plan": {},
+        "dataset": {
+            "name": "made",
+            "digest": digest,
+            "n_train": 100,
+            "n_test": n_test,
+            "label_names": ["0", "1"],
+        },
+        "seed": seed,
+        "alpha": 0.001,
+        "threats": list(dict.fromkeys(t for cell in cells for t in cell.radii)),
+        "cells": listed,
+        "versions": {"poisoning-harness": "0.1.0"},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture
+def made_cell() -> type[MadeCell]:
+    return MadeCell
+
+
+@pytest.fixture
+def made_run(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the folder of a run that never ran: ``made_run("name", cell, ..., seed=1)``."""
+
+    def make(name: str, *cells: MadeCell, **options: object) -> Path:
+        return write_made_run(tmp_path / name, cells, **options)  # type: ignore[arg-type]
+
+    return make

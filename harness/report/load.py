@@ -78,7 +78,8 @@ def load_run(folder: Path | str) -> RunResult:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise RunFolderError(f"{folder} is not a run: no such folder")
+        what = "it is a file, not a run's folder" if folder.exists() else "no such folder"
+        raise RunFolderError(f"{folder} is not a run: {what}")
     manifest = _read_manifest(folder / "manifest.json")
     verify(folder, manifest)
     curves = _read_table(folder / "curves.csv", CURVE_COLUMNS, CURVE_NUMBERS)
