@@ -24,8 +24,8 @@ FloatArray = NDArray[np.float64]
 class Guarantee:
     """How sure a certificate is: ``deterministic``, ``probabilistic`` or ``estimate``.
 
-    A probabilistic certificate errs with probability at most ``alpha``: for the whole report at
-    once where ``split`` is "report" (every row holds together), for each test example on its own
+    A probabilistic certificate errs with probability at most ``alpha``: for all test examples and
+    threats of its defense at once where ``split`` is "defense", for each test example on its own
     where it is "example".
     """
 
@@ -40,8 +40,8 @@ class Guarantee:
             raise ValueError("alpha and its split belong to a probabilistic guarantee")
 
     @classmethod
-    def probabilistic(cls, alpha: float, split: str = "report") -> "Guarantee":
-        """Wrong with probability at most ``alpha``, over the whole report unless said."""
+    def probabilistic(cls, alpha: float, split: str = "defense") -> "Guarantee":
+        """Wrong with probability at most ``alpha``, over all test examples unless said."""
         return cls("probabilistic", alpha, split)
 
     def __str__(self) -> str:

@@ -58,7 +58,10 @@ def write_results(
 
 
 def curves_csv(results: Sequence[CellResult]) -> str:
-    """``curves.csv``: a row for each r at which a certified accuracy is known."""
+    """``curves.csv``: a row for each r at which a certified accuracy is known.
+
+    A threat that is not covered has one row, which says so, without r and certified accuracy.
+    """
     return _csv(CURVES, _curve_rows(results))
 
 
@@ -148,9 +151,10 @@ def _head(result: CellResult, one: Proved) -> dict[str, Any]:
 def _curve_rows(results: Sequence[CellResult]) -> Iterable[Mapping[str, Any]]:
     for result in results:
         for one in result.proved:
-            if one.curve is None:
-                continue
             head = _head(result, one)
+            if one.curve is None:
+                yield head
+                continue
             for r, accuracy in zip(one.curve.r, one.curve.certified_accuracy, strict=True):
                 yield head | {"r": int(r), "certified_accuracy": _number(accuracy)}
 

@@ -98,7 +98,7 @@ def test_arrays_that_are_no_certificate(
 def test_guarantees_read_as_words() -> None:
     assert str(DETERMINISTIC) == "deterministic"
     assert str(ESTIMATE) == "estimate"
-    assert str(Guarantee.probabilistic(0.001)) == "probabilistic (alpha=0.001 per report)"
+    assert str(Guarantee.probabilistic(0.001)) == "probabilistic (alpha=0.001 per defense)"
     with pytest.raises(ValueError, match="alpha"):
         Guarantee("deterministic", 0.1)
     with pytest.raises(ValueError, match="kind"):

@@ -53,7 +53,7 @@ class Best:
 
 @dataclass(frozen=True)
 class ThreatAnswer:
-    """The answer for one threat: the rows, the r worth a column, and the best at each of them."""
+    """The answer for one threat: the rows, the r of the summary, and the best at each of them."""
 
     threat: str
     rows: Sequence[Row]
@@ -65,6 +65,11 @@ class ThreatAnswer:
     @property
     def covered(self) -> list[Row]:
         return [row for row in self.rows if row.covered]
+
+    @property
+    def alive(self) -> list[int]:
+        """The r at which anybody is above 0, for want of room; the smallest r where nobody is."""
+        return [r for r in self.r if any(row.at[r] > 0 for row in self.rows)] or list(self.r[:1])
 
     @property
     def not_covered(self) -> list[str]:
@@ -112,10 +117,10 @@ def threat_answer(result: RunResult, threat: str) -> ThreatAnswer:
     called = names(result)
     table = result.summary[result.summary["threat"] == threat]
     rows = [_row(record, called, result.r_columns) for record in table.to_dict("records")]
-    shown = _worth_showing(rows, result.r_columns)
+    at = result.r_columns
     present = {row.name for row in rows}
     missing = [name for name in dict.fromkeys(called.values()) if name not in present]
-    return ThreatAnswer(threat, rows, shown, [_best(rows, r) for r in shown], missing)
+    return ThreatAnswer(threat, rows, at, [_best(rows, r) for r in at], missing)
 
 
 def threat_answers(result: RunResult) -> list[ThreatAnswer]:
@@ -185,12 +190,6 @@ def _row(
         median_radius=record["median_radius"],
         max_radius=record["max_radius"],
     )
-
-
-def _worth_showing(rows: Sequence[Row], columns: Sequence[int]) -> list[int]:
-    """The r at which anybody is above 0; the smallest r where nobody is."""
-    alive = [r for r in columns if any(row.at[r] > 0 for row in rows)]
-    return alive or list(columns[:1])
 
 
 def _best(rows: Sequence[Row], r: int) -> Best:

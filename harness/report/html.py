@@ -70,7 +70,7 @@ def inline_svg(svg: bytes, prefix: str) -> Markup:
 def _threat(answer: answers.ThreatAnswer, leaders: list[list[str]]) -> dict[str, Any]:
     rows = [
         {
-            "cells": tables.cells(answer, row),
+            "cells": _breakable(tables.cells(answer, row)),
             "best": [3 + i for i, r in enumerate(answer.r) if answer.is_best(row, r)],
             "covered": row.covered,
         }
@@ -85,6 +85,12 @@ def _threat(answer: answers.ThreatAnswer, leaders: list[list[str]]) -> dict[str,
         "not_run": words.listing(answer.not_run),
         "leaders": leaders,
     }
+
+
+def _breakable(cells: list[str]) -> list[str]:
+    """The cells of a row, its name with places where a line may end: after a bracket or comma."""
+    pieces = re.split(r"(?<=[\[,=(])", cells[0])
+    return [Markup("<wbr>").join(pieces), *cells[1:]]
 
 
 def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:

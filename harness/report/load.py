@@ -37,9 +37,10 @@ _AT_R = re.compile(r"certified_accuracy@(\d+)")
 class RunResult:
     """What one run found, or several runs side by side.
 
-    ``curves``: one row for each r at which a certified accuracy in [0, 1] changes. ``summary``: one
-    row a defense, certificate and threat. ``manifest``: how it came about; where several runs were
-    combined, ``manifest["runs"]`` holds the manifest of each. ``folder``: where it was read.
+    ``curves``: one row for each r at which a certified accuracy in [0, 1] changes; none for a
+    threat that is not covered, which only the summary tells. ``summary``: one row a defense,
+    certificate and threat. ``manifest``: how it came about; where several runs were combined,
+    ``manifest["runs"]`` holds the manifest of each. ``folder``: where it was read.
     """
 
     curves: pd.DataFrame
@@ -86,7 +87,8 @@ def load_run(folder: Path | str) -> RunResult:
     summary = _read_table(folder / "summary.csv", SUMMARY_COLUMNS, None)
     if any(cell.get("status") == "started" for cell in manifest["cells"]):
         raise RunFolderError(f"{folder} is not a finished run: run its command again to finish it")
-    return RunResult(curves, summary, manifest, folder)
+    known = curves[curves["guarantee"] != NOT_COVERED].reset_index(drop=True)
+    return RunResult(known, summary, manifest, folder)
 
 
 def _read_text(path: Path) -> str:
@@ -168,6 +170,19 @@ def combine(results: Sequence[RunResult]) -> RunResult:
     curves = pd.concat([result.curves for result in renamed], ignore_index=True)
     summary = pd.concat([result.summary for result in renamed], ignore_index=True)
     return _fill(RunResult(curves, summary, manifest, results[0].folder))
+
+
+def curves_csv(result: RunResult, curves: pd.DataFrame | None = None) -> str:
+    """``curves.csv`` of that result: its curves, or those given, and what is not covered."""
+    heads = list(CURVE_COLUMNS[:4])
+    missing = result.summary[result.summary["guarantee"] == NOT_COVERED][heads]
+    known = (result.curves if curves is None else curves)[list(CURVE_COLUMNS)].copy()
+    known["r"] = known["r"].astype(int).astype(str)
+    # As curves.csv of a run has it: ten decimals at most.
+    known["certified_accuracy"] = [
+        f"{value:.10f}".rstrip("0").rstrip(".") for value in known["certified_accuracy"]
+    ]
+    return pd.concat([known, missing], ignore_index=True).to_csv(index=False, lineterminator="\n")
 
 
 def accuracy_at(curve: pd.DataFrame, r: int) -> float:

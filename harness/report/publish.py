@@ -12,7 +12,7 @@ from harness.errors import RunFolderError
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
-from harness.report.load import RunResult, load_run
+from harness.report.load import RunResult, curves_csv, load_run
 from harness.report.pareto_figure import pareto_figure, worth_drawing
 from harness.report.pointwise import load_pointwise, pointwise_csv
 from harness.report.published import KEY, is_published, sealed
@@ -72,7 +72,7 @@ def _files(result: RunResult) -> dict[str, bytes]:
         pictures["pareto"] = pareto_figure(result)
     texts = {
         "README.md": _readme(result, list(pictures)),
-        "curves.csv": _falls(result.curves).to_csv(index=False, lineterminator="\n"),
+        "curves.csv": curves_csv(result, _falls(result.curves)),
         "summary.csv": (result.folder / "summary.csv").read_text(encoding="utf-8"),
     }
     points = load_pointwise(result.folder)
@@ -88,15 +88,7 @@ def _falls(curves: pd.DataFrame) -> pd.DataFrame:
     heads = ["defense", "certificate", "threat"]
     same_curve = (curves[heads] == curves[heads].shift()).all(axis=1)
     same_value = curves["certified_accuracy"] == curves["certified_accuracy"].shift()
-    kept = curves[~(same_curve & same_value)].copy()
-    kept["r"] = kept["r"].astype(int)
-    kept["certified_accuracy"] = kept["certified_accuracy"].map(_shortest)
-    return kept
-
-
-def _shortest(value: float) -> str:
-    """As curves.csv of a run has it: ten decimals at most."""
-    return f"{value:.10f}".rstrip("0").rstrip(".")
+    return curves[~(same_curve & same_value)]
 
 
 def _readme(result: RunResult, pictures: list[str]) -> str:

@@ -72,7 +72,7 @@ def _line(label: str, cells: Sequence[Text], first: int, widths: Sequence[int]) 
 
 
 def _heads(answer: ThreatAnswer) -> list[str]:
-    at = [f"r={r}" if r == answer.r[0] else str(r) for r in answer.r]
+    at = [f"r={r}" if r == answer.alive[0] else str(r) for r in answer.alive]
     return ["clean", *at, "median r", "largest"]
 
 
@@ -84,7 +84,7 @@ def _rows(answer: ThreatAnswer) -> list[tuple[str, list[Text]]]:
         clean = words.percent(row.clean_accuracy, 1).rstrip("%")
         values = [
             Text(words.percent(row.at[r], 1).rstrip("%"), "bold" * answer.is_best(row, r))
-            for r in answer.r
+            for r in answer.alive
         ]
         radii = [words.radius(row.median_radius), words.radius(row.max_radius)]
         rows.append((name, [Text(clean), *values, *map(Text, radii)]))

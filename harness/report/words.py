@@ -38,8 +38,9 @@ HOW_TO_READ = {
 _GUARANTEES = {
     "deterministic": "holds without exception; nothing in it was sampled.",
     "probabilistic": "rests on sampled base models: with probability at most alpha one of the "
-    "bounds on their votes is wrong, over the whole report where it says per report, for each test "
-    "example on its own where it says per example.",
+    "bounds on their votes is wrong, for all test examples and threats of that defense at once "
+    "where it says per defense, for each test example on its own where it says per example. Every "
+    "such defense of a report spends an alpha of its own.",
     "estimate": "a measured average was put where the theorem asks for the true one, as the "
     "published comparison does. It proves nothing at a stated confidence, so it is never ranked "
     "best.",

@@ -11,7 +11,7 @@ from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
 from harness.report.html import report_html
-from harness.report.load import RunResult, combine, load_run
+from harness.report.load import RunResult, combine, curves_csv, load_run
 from harness.report.pareto_figure import pareto_figure, worth_drawing
 from harness.report.published import is_published
 from harness.report.tables import summary_markdown
@@ -39,7 +39,7 @@ def write_combined(results: Sequence[RunResult], output: Path) -> list[Path]:
     if RunFolder(output).manifest() is not None:
         raise RunFolderError(f"{output} holds a run, which a report would overwrite; name another")
     tables = {
-        "curves.csv": combined.curves.to_csv(index=False, lineterminator="\n"),
+        "curves.csv": curves_csv(combined),
         "summary.csv": combined.summary.to_csv(index=False, lineterminator="\n"),
         "manifest.json": json.dumps(combined.manifest, indent=2, ensure_ascii=False) + "\n",
     }

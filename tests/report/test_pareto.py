@@ -17,7 +17,7 @@ from harness.report.pareto_figure import pareto_figure, worth_drawing
 from harness.report.tables import summary_markdown
 from harness.report.write import write_report
 
-PROBABLE = "probabilistic (alpha=0.001 per report)"
+PROBABLE = "probabilistic (alpha=0.001 per defense)"
 Steps = dict[int, float]
 Row = tuple[str, str, str, Steps]
 
