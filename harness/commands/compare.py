@@ -31,12 +31,14 @@ come from the same kind of machine, else as multiples of the calibration that ea
 run measured; memory, only on the same kind of machine.
 
 \b
+Exit codes: 0 no regression, 1 a regression, 2 a mistake in the command,
+4 nothing comparable.
+
+\b
 Examples:
   harness compare reports/mnist17 runs/mnist17-1a2b3c4d
   harness compare runs/before runs/after --fail-on certified_accuracy@50:-0.2pp
   harness compare reports/mnist17 runs/ci -d bagging --markdown summary.md --junit gate.xml
-
-Exit codes: 0 no regression, 1 a regression, 2 a mistake in the command, 4 nothing comparable.
 """
 
 

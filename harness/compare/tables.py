@@ -6,7 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.compare.comparison import IMPROVEMENT, NOISE, REGRESSION, SAME, CellChange, Comparison
+from harness.compare.comparison import (
+    IMPROVEMENT,
+    NOISE,
+    NOT_COMPARABLE,
+    REGRESSION,
+    SAME,
+    CellChange,
+    Comparison,
+)
 from harness.compare.metrics import ACCURACY, COSTS
 from harness.compare.words import difference, told, value
 from harness.report import words
@@ -62,6 +70,11 @@ def remarks(found: Comparison) -> list[str]:
             f"{cell.label} under {threat.threat}: {threat.verdict}: {threat.reason}"
             for threat in cell.threats
             if threat.verdict and threat.verdict != REGRESSION
+        ]
+        lines += [
+            f"{cell.label}: the gate {change.name} {change.rule} cannot be judged: {change.note}"
+            for change in cell.costs
+            if change.rule.gates and change.verdict == NOT_COMPARABLE
         ]
     return [*lines, *found.notes]
 

@@ -93,6 +93,8 @@ def test_costs_are_cases_only_where_they_gate(runs):
         for case in suite
     }
     assert names["peak_rss_mb"].find("skipped") is not None
+    text = shown(compare_runs(*runs, Rules.parse(["peak_rss_mb:+20%"])), width=200)
+    assert f"{ODD}: the gate peak_rss_mb +20% cannot be judged: another machine" in text
     assert "train_s" not in names
 
 
