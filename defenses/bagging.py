@@ -129,12 +129,13 @@ class Bagging(Defense[BaggingParameters]):
         return DETERMINISTIC if self._is_exact() else self._sampled(alpha)
 
     def _sampled(self, alpha: float) -> Guarantee:
-        split = "example" if self.params.split == "per-example" else "report"
+        split = "example" if self.params.split == "per-example" else "defense"
         return Guarantee.probabilistic(alpha, split)
 
     def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
         """Certify (Algorithm 1): ties in the vote go to the smaller label."""
-        if "probabilities" in evidence:
+        # Votes stay votes, whatever else lies beside them and whatever learner cast them.
+        if self._is_exact() and "votes" not in evidence:
             from harness.defenses.bagged_nearest import exact_bounds
 
             bounds = exact_bounds(evidence["probabilities"], evidence.n_train)

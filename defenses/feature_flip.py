@@ -133,7 +133,7 @@ class FeatureFlip(Defense[FeatureFlipParameters]):
         )
 
     def guarantee(self, alpha: float) -> Guarantee:
-        split = "example" if self.params.split == "per-example" else "report"
+        split = "example" if self.params.split == "per-example" else "defense"
         return Guarantee.probabilistic(alpha, split)
 
     def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import machine
-from harness.certificates import PointwiseCertificate
+from harness.certificates import DETERMINISTIC, PointwiseCertificate
 from harness.curves import curve
 from harness.errors import DataError, UsageError
 from harness.foreign import Case
@@ -31,6 +31,12 @@ class Certified:
     case: Case
     alpha: float
     proved: tuple[Proved, ...]
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether alpha plays no part in anything that was proved."""
+        certificates = [one.certificate for one in self.proved if one.certificate is not None]
+        return all(one.guarantee == DETERMINISTIC for one in certificates)
 
 
 def certify(case: Case, threats: Sequence[Threat], alpha: float) -> Certified:
@@ -57,6 +63,8 @@ def _prove(case: Case, threat: Threat, alpha: float, covered: bool) -> Proved:
     start = time.perf_counter()
     try:
         certificate = case.defense.certify(case.evidence, threat, alpha)
+    except DataError as error:  # of the defense, which does not know where its arrays are from
+        raise DataError(f"{case.file}: {error}") from error
     except (ValueError, IndexError, KeyError, TypeError) as error:
         text = " ".join(f"{error}".split())
         raise DataError(f"{case.cell.label} cannot certify {case.file}: {text}") from error
@@ -125,7 +133,7 @@ def _manifest(result: Certified, identity: Mapping[str, Any], command: Sequence[
             "n_test": case.n_test,
             "label_names": [str(j) for j in range(case.evidence.n_labels)],
         },
-        "alpha": result.alpha,
+        "alpha": None if result.deterministic else result.alpha,
         "threats": [one.threat.value for one in result.proved],
         "cells": [
             {
@@ -134,7 +142,7 @@ def _manifest(result: Certified, identity: Mapping[str, Any], command: Sequence[
                 "distribution": case.cell.distribution,
                 "title": case.defense.title,
                 "paper": case.defense.paper,
-                "params": case.defense.params.model_dump(mode="json"),
+                "params": case.defense.params.model_dump(mode="json", include=set(case.stated)),
                 "told": {n: a.item() for n, a in case.evidence.items() if a.ndim == 0},
                 "status": "finished",
                 "seconds": {"certify": sum(one.seconds for one in result.proved)},

@@ -46,6 +46,10 @@ class Case:
     labels: NDArray[np.int64] | None
     n_test: int
     file: Path
+    stated: frozenset[str]
+    """The parameters that were told or that ``certify`` reads; the others describe no one."""
+    ignored: tuple[str, ...]
+    """Arrays of the file that this defense's ``certify`` does not read."""
 
 
 def choose(registry: Registry, text: str, settings: Sequence[str]) -> Choice:
@@ -94,15 +98,13 @@ def settle(
     if n_train is not None and n_train < 1:
         raise UsageError(f"n-train must be at least 1, found {n_train}")
     fields = choice.defense.Params.model_fields
-    given = {
-        name: str(array.item())
-        for name, array in found.arrays.items()
-        if array.ndim == 0 and name in fields and name in choice.told
-    } | dict(choice.given)
+    given = {**_told(choice, found, file), **choice.given}
     c, models = _labels(found, n_labels, file), _models(found)
-    arrays = {**found.arrays, **_numbers(choice, given)}
+    _agree(found, c, file)
+    read = {name: array for name, array in found.arrays.items() if name in choice.told}
+    arrays = {**read, **_numbers(choice, given)}
     if "votes" in choice.told and "votes" not in arrays:
-        arrays["votes"] = _counted(arrays["predictions"], c)
+        arrays["votes"] = _counted(found.arrays["predictions"], c)
     for name, meaning in choice.defense.needs.items():
         if name == "n_train" and n_train is None:
             raise UsageError(f"{choice.name} needs --n-train: {meaning}")
@@ -119,7 +121,42 @@ def settle(
     told = {name: array for name, array in arrays.items() if name not in fields}
     key = _digest(told, found.labels, n_train)
     cell = Cell(named, choice.name, choice.distribution, defense, key)
-    return Case(cell, defense, evidence, found.labels, found.n_test, file)
+    stated = frozenset(given) & fields.keys() | choice.defense.Params.certify_only()
+    ignored = tuple(sorted(found.arrays.keys() - choice.told - {"votes", "predictions"}))
+    return Case(cell, defense, evidence, found.labels, found.n_test, file, stated, ignored)
+
+
+def _told(choice: Choice, found: ForeignEvidence, file: Path) -> dict[str, str]:
+    """The parameters of the training that the file itself holds, each one number."""
+    told = {}
+    for name in choice.told & choice.defense.Params.model_fields.keys() & found.arrays.keys():
+        array = found.arrays[name]
+        if array.size != 1:
+            raise DataError(f"{file}: {name} must be one number, found shape {array.shape}")
+        told[name] = str(array.item())
+    for name in choice.given.keys() & told.keys():
+        if not _same_number(choice.given[name], told[name]):
+            raise DataError(f"{file} holds {name}={told[name]}, not {choice.given[name]}")
+    return told
+
+
+def _same_number(text: str, other: str) -> bool:
+    try:
+        return float(text) == float(other)
+    except ValueError:
+        return False
+
+
+def _agree(found: ForeignEvidence, c: int, file: Path) -> None:
+    """Raises DataError where a file holds votes that are not those of its predictions."""
+    if not {"votes", "predictions"} <= found.arrays.keys():
+        return
+    votes, counted = found.arrays["votes"], _counted(found.arrays["predictions"], c)
+    for i in np.flatnonzero((votes != counted).any(axis=1)):
+        raise DataError(
+            f"{file}: votes and predictions disagree: test example {i} has votes {votes[i]}, "
+            f"and its predictions make {counted[i]}"
+        )
 
 
 def _numbers(choice: Choice, given: Mapping[str, str]) -> dict[str, NDArray[Any]]:

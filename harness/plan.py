@@ -15,7 +15,7 @@ from harness.datasets.base import Dataset
 from harness.defense import Defense, Shape
 from harness.errors import HarnessError, UnsuitableError, UsageError
 from harness.features import FEATURES, check_features, is_image
-from harness.learners.spec import resolve
+from harness.learners.spec import canonical, parse_spec, resolve
 from harness.selection import Selection, label
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int)
         return Cell(selection.name, selection.name, broken.distribution, None, "", str(broken))
     entry = registry.defenses[selection.name]
     try:
-        defense = selection.build(entry.value)
+        defense = _with_canonical_learner(selection.build(entry.value), registry)
         name = label(selection.name, defense.params)
         trained_by = _check(defense, shape_of(dataset), registry)
     except HarnessError:
@@ -143,6 +143,22 @@ def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int)
     return Cell(name, selection.name, entry.distribution, defense, key)
 
 
+def _with_canonical_learner(defense: Defense[Any], registry: Registry) -> Defense[Any]:
+    """The same, its learner in one spelling: label and key do not follow how it was written.
+
+    Raises UsageError for what is no learner.
+    """
+    params, learners = defense.params, registry.learners.values()
+    field, spec = type(params).model_fields.get("learner"), getattr(params, "learner", None)
+    if field is None or not isinstance(spec, str) or spec == field.default:
+        return defense
+    learner_of(registry, spec)
+    plain = canonical(spec, learners)
+    if isinstance(field.default, str) and plain == canonical(field.default, learners):
+        plain = field.default
+    return type(defense)(params.model_copy(update={"learner": plain}))
+
+
 def _check(defense: Defense[Any], shape: Shape, registry: Registry) -> list[str]:
     """Checks what can be without training; returns the distribution of the learner, if any.
 
@@ -153,7 +169,7 @@ def _check(defense: Defense[Any], shape: Shape, registry: Registry) -> list[str]
     spec = getattr(defense.params, "learner", None)
     if isinstance(spec, str):
         learner = learner_of(registry, spec)
-        entry = registry.learners.entries.get(spec.partition("(")[0].strip())
+        entry = registry.learners.entries.get(parse_spec(spec).name)
         trained_by = [entry.distribution] if entry else []
     features = getattr(defense.params, "features", None)
     if isinstance(features, str) and features not in FEATURES:
@@ -175,10 +191,10 @@ def _check(defense: Defense[Any], shape: Shape, registry: Registry) -> list[str]
 
 def learner_of(registry: Registry, spec: str) -> Learner:
     """The learner that ``spec`` names. Raises UsageError."""
-    catalogue = registry.learners
-    if spec.partition("(")[0].strip() in catalogue.clashes:
-        catalogue[spec.partition("(")[0].strip()]
-    return resolve(spec, catalogue.values())
+    name = parse_spec(spec).name
+    if registry.learners.claims(name) or "." not in name:
+        registry.learners[name]  # its errors know of clashes and of broken plugins
+    return resolve(spec, registry.learners.values())
 
 
 def evidence_key(

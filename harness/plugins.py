@@ -65,9 +65,7 @@ class Catalogue(Generic[T]):
                 "uninstall one of them"
             )
         if name not in self.entries:
-            error = unknown(self.kind, name, self.entries)
-            broken = "".join(f"; {problem}" for problem in self.problems)
-            raise UsageError(f"{error}{broken}")
+            raise _unknown(self.kind, name, self.entries, self.problems)
         return self.entries[name]
 
     def claims(self, name: str) -> bool:
@@ -87,6 +85,13 @@ class Registry:
     datasets: Catalogue[DatasetSource]
     learners: Catalogue[type[Learner]]
     problems: tuple[Problem, ...]
+
+    def unknown(self, name: str) -> UsageError:
+        """The error for what is no defense, dataset or learner, with the plugins that are broken:
+        it may be theirs.
+        """
+        names = [*self.defenses.entries, *self.datasets.entries, *self.learners.entries]
+        return _unknown("defense, dataset or learner", name, names, self.problems)
 
     def broken(self, name: str) -> Problem | None:
         """The plugin of that entry-point name, if it could not be loaded."""
@@ -138,17 +143,26 @@ class PluginManager:
         learners = self._collect(
             "learner", "harness_register_learners", _subclass_of(Learner, "summary")
         )
-        problems = tuple(self._problems)
+        self.commands()  # for what is wrong with them
         return Registry(
-            Catalogue(*defenses, problems),
-            Catalogue(*datasets, problems),
-            Catalogue(*learners, problems),
-            problems,
+            Catalogue(*defenses, self.problems),
+            Catalogue(*datasets, self.problems),
+            Catalogue(*learners, self.problems),
+            self.problems,
         )
 
     def commands(self) -> list[Command]:
-        """The commands that plugins add."""
-        return [item for _, item in self._ask("harness_add_commands", _command)]
+        """The commands that plugins add, without those whose name is taken."""
+        _, single, clashes = self._collect("command", "harness_add_commands", _command)
+        for name, owners in clashes.items():
+            why = "more than one plugin adds it, so none can be used"
+            self._problems.append(Problem(f"command {name!r}", " and ".join(owners), why))
+        return [entry.value for entry in single.values()]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found to be wrong with plugins so far."""
+        return tuple(self._problems)
 
     def _collect(
         self, kind: str, hook: str, check: Callable[[Any], str | None]
@@ -183,6 +197,13 @@ class PluginManager:
     def _problem(self, name: str, distribution: str, error: BaseException) -> None:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         self._problems.append(Problem(name, distribution, text))
+
+
+def _unknown(
+    kind: str, name: str, allowed: Iterable[str], problems: Iterable[Problem]
+) -> UsageError:
+    broken = "".join(f"; {problem}" for problem in problems)
+    return UsageError(f"{unknown(kind, name, allowed)}{broken}")
 
 
 def load_registry() -> Registry:
@@ -228,7 +249,12 @@ def _subclass_of(base: type, *texts: str) -> Callable[[Any], str | None]:
 def _command(item: Any) -> str | None:
     import click
 
-    return None if isinstance(item, click.Command) and item.name else f"{item!r} is no command"
+    from harness.commands.lazy import BUILT_IN
+
+    if not isinstance(item, click.Command) or not item.name:
+        return f"{item!r} is no command"
+    taken = item.name in BUILT_IN
+    return f"the command {item.name!r} is built in; choose another name" if taken else None
 
 
 def _source(item: Any) -> str | None:

@@ -70,10 +70,11 @@ def label(name: str, params: Parameters) -> str:
 
     Reading it back with :meth:`Selection.parse` gives the same cell.
     """
+    fields = type(params).model_fields
     changed = [
         f"{key}={value}"
         for key, value in params.model_dump(mode="json").items()
-        if getattr(params, key) != type(params).model_fields[key].default
+        if getattr(params, key) != fields[key].get_default(call_default_factory=True)
     ]
     return f"{name}[{','.join(changed)}]" if changed else name
 
@@ -112,6 +113,7 @@ def _explain(name: str, error: ValidationError, model: type[Parameters]) -> str:
     key = str(first["loc"][0])
     wanted = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
     meaning = model.model_fields[key].description
-    return f"{name}: {key}={first['input']} is not allowed: {wanted}" + (
-        f" ({key}: {meaning})" if meaning else ""
-    )
+    wrong = f"{key}={first['input']} is not allowed: {wanted}"
+    if first["type"] == "missing":
+        wrong = f"{key} is required: {name}[{key}=...]"
+    return f"{name}: {wrong}" + (f" ({key}: {meaning})" if meaning else "")

@@ -17,12 +17,12 @@ from click.testing import CliRunner, Result
 
 from harness.certificates import ESTIMATE
 from harness.child import Told
-from harness.program import program
 from harness.curves import Curve
 from harness.datasets.base import Dataset
 from harness.errors import RunFolderError
 from harness.plan import Cell, Plan, make_plan
 from harness.plugins import Registry, load_registry
+from harness.program import program
 from harness.runner import CellResult, Runner
 from harness.store import open_run
 from harness.threats import Threat

@@ -102,3 +102,25 @@ def test_a_plugin_adds_commands() -> None:
     manager.load(built_in=False, installed=[])
     manager.register(plugin(harness_add_commands=lambda: [hello]), "greeter", "greeter 1.0")
     assert manager.commands() == [hello]
+
+
+def command(name: str) -> click.Command:
+    return click.Command(name)
+
+
+def test_a_command_whose_name_is_taken_is_dropped_and_said_to_be() -> None:
+    mine, ours, theirs = command("mine"), command("shared"), command("shared")
+    one = plugin(harness_add_commands=lambda: [command("run"), mine, ours])
+    two = plugin(harness_add_commands=lambda: [theirs])
+    manager = PluginManager()
+    manager.load(built_in=False, installed=[])
+    manager.register(one, "one", "one 1.0")
+    manager.register(two, "two", "two 2.0")
+    assert manager.commands() == [mine]
+    said = [str(problem) for problem in manager.problems]
+    assert "plugin one (one 1.0)" in said[0]
+    assert "the command 'run' is built in; choose another name" in said[0]
+    assert "command 'shared' (" in said[1]
+    assert "more than one plugin adds it, so none can be used" in said[1]
+    registry = registry_with((one, "one", "one 1.0"), (two, "two", "two 2.0"))
+    assert {str(problem) for problem in registry.problems} >= {said[0]}

@@ -102,3 +102,22 @@ def test_a_label_reads_back_as_the_same_parameters(
 def test_a_label_leaves_out_defaults() -> None:
     assert label("toy", Knobs(k=5, how="slow")) == "toy[how=slow]"
     assert label("toy", Knobs()) == "toy"
+
+
+class Wanting(Parameters):
+    need: int = Field(ge=3, description="how much")
+    names: list[str] = Field(default_factory=list)
+
+
+class Demanding(Toy):
+    name = "demanding"
+    Params = Wanting  # type: ignore[assignment]
+
+
+def test_a_parameter_that_is_required_is_asked_for() -> None:
+    with pytest.raises(UsageError) as caught:
+        Selection.parse("demanding").build(Demanding)
+    wanted = "demanding: need is required: demanding[need=...] (need: how much)"
+    assert str(caught.value) == wanted
+    made = Selection.parse("demanding[need=4]").build(Demanding)
+    assert label("demanding", made.params) == "demanding[need=4]"

@@ -5,30 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 from opacus.accountants.utils import get_noise_multiplier
 
+from harness.defenses.dp.reach import PRV_ERROR, RDP_ORDERS, Accountant, resolved
 from harness.errors import UsageError
-
-Accountant = Literal["auto", "prv", "rdp"]
 
 _TOLERANCE = 1e-3
 """How far below its target, relatively, the accounted epsilon may stay."""
-_RDP_ORDERS = [
-    *(1 + i / 10 for i in range(1, 100)),
-    *range(12, 64),
-    *(64, 80, 96, 128, 192, 256, 384, 512, 768, 1000),
-]
-"""Opacus's orders, and larger ones: epsilons below about 0.2 need them."""
 _RDP_ERROR = 1e-12
 """How much too small the logarithm behind a Renyi divergence of one step may come out."""
 _CURVE_DELTAS = tuple(np.geomspace(1e-16, 0.5, 200).tolist())
 
 
+@cache
 def noise_multiplier(
     epsilon: float, delta: float, sample_rate: float, steps: int, accountant: Accountant
 ) -> float:
@@ -46,13 +41,12 @@ def noise_multiplier(
 
     Raises UsageError where the accountant cannot reach that epsilon.
     """
-    if accountant == "auto":
-        accountant = "prv" if sample_rate == 1 else "rdp"
+    accountant = resolved(accountant, sample_rate)
     options: dict[str, Any]
     if accountant == "prv":
-        options = {"eps_error": min(0.01, max(1e-3, epsilon / 50))}
+        options = {"eps_error": min(0.01, max(PRV_ERROR, epsilon / 50))}
     else:
-        options = {"alphas": _RDP_ORDERS}
+        options = {"alphas": RDP_ORDERS}
     try:
         with _expected_warnings():
             sigma = get_noise_multiplier(
@@ -84,11 +78,11 @@ def privacy_curve(
     """
     rdp = np.asarray(
         compute_rdp(
-            q=sample_rate, noise_multiplier=noise_multiplier, steps=steps, orders=_RDP_ORDERS
+            q=sample_rate, noise_multiplier=noise_multiplier, steps=steps, orders=RDP_ORDERS
         )
     )
     # Opacus adds up terms down to e^-30; where the divergence is tiny, that is felt.
-    orders = np.asarray(_RDP_ORDERS)
+    orders = np.asarray(RDP_ORDERS)
     rdp = np.maximum(rdp, 0.0) * (1 + 1e-9) + steps * _RDP_ERROR / (orders - 1)
     with _expected_warnings():
         epsilon = [get_privacy_spent(orders=orders, rdp=rdp, delta=d)[0] for d in _CURVE_DELTAS]

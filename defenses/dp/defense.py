@@ -42,11 +42,15 @@ from harness.defense import (
 from harness.defenses.dp.certificate import Bound, bound_for
 from harness.defenses.dp.proofs import (
     ExpectedAccuracy,
+    Route,
     certified_radii,
     label_lower_bounds,
-    tradeoff_for,
+    method,
+    number,
+    sum_unit,
+    tradeoffs_for,
 )
-from harness.errors import UsageError
+from harness.defenses.dp.reach import check_reach
 from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:
@@ -111,7 +115,7 @@ class DifferentialPrivacyParameters(Parameters):
     adjacency: Literal["add-remove", "paper"] = certify_field(
         "add-remove",
         description="add-remove (what is proved: a modified example is two units) or paper (one "
-        "unit, as published; not what the accountant proves)",
+        "unit, as published; not what the accountant proves, so always an estimate)",
     )
 
 
@@ -130,7 +134,7 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
     }
     takes: ClassVar[Mapping[str, str]] = {
         "sample_rate": "probability of an example to be in a step (Poisson); below 1 the arrays "
-        "curve_epsilon and curve_delta are needed too",
+        "curve_epsilon and curve_delta may prove more",
         "curve_epsilon": "(m,): with curve_delta, pairs that an accountant guarantees",
         "curve_delta": "(m,): see curve_epsilon",
         "never_clipped": "1 for two labels and a logistic loss none of whose example gradients "
@@ -145,11 +149,7 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
 
         check_features(self.params.features, shape.example)
         p = self.params
-        if p.accountant == "prv" and p.sample_rate < 1:
-            raise UsageError(
-                f"dp: accountant=prv bounds nothing at sample_rate={p.sample_rate:g}; "
-                "allowed: auto or rdp, or sample_rate=1"
-            )
+        check_reach(p.epsilon, p.delta, p.sample_rate, p.accountant)
 
     def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
         return even_blocks(self.params.n_models, _BLOCK[self.params.engine])
@@ -196,25 +196,30 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
         return {**parts[0], "votes": np.sum([part["votes"] for part in parts], axis=0)}
 
     def guarantee(self, alpha: float) -> Guarantee:
-        """An estimate where a mean over N models stands in for a probability, as published."""
+        """An estimate where a mean over N models stands in for a probability, as published.
+
+        And wherever a modification counts as one unit, as published: no accountant proves that.
+        """
         p = self.params
-        if p.certificate == "ma" or (p.certificate == "gdp" and p.probabilities == "mean"):
+        mean = p.certificate == "ma" or (p.certificate == "gdp" and p.probabilities == "mean")
+        if mean or p.adjacency == "paper":
             return ESTIMATE
         alone = p.certificate == "pointwise" and p.split == "per-example"
-        return Guarantee.probabilistic(alpha, "example" if alone else "report")
+        return Guarantee.probabilistic(alpha, "example" if alone else "defense")
 
     def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
         """``ma``, ``gdp`` and ``pointwise`` need the same evidence: they share their training."""
-        price = cost(self._unit(evidence), threat)
-        if price is None:
-            raise ValueError(f"differential privacy does not cover {threat}")
         prove = {"ma": self._ma, "gdp": self._gdp, "pointwise": self._pointwise}
-        return prove[self.params.certificate](evidence, threat, alpha, price)
+        return prove[self.params.certificate](evidence, threat, alpha)
 
-    def _ma(
-        self, evidence: Evidence, threat: Threat, alpha: float, price: int
-    ) -> AccuracyCertificate:
+    def _ma(self, evidence: Evidence, threat: Threat, alpha: float) -> AccuracyCertificate:
+        """From the accounted (epsilon, delta), as the theorem is stated: the Gaussian trade-off is
+        another proof, with no epsilon of its own, and is what ``gdp`` shows.
+        """
         p = self.params
+        # At rate 1 the accountant knows no more of the mechanism than how far a sum can move.
+        full_batches = number(evidence, "sample_rate", 1.0) == 1
+        price = self._price(sum_unit(evidence) if full_batches else Unit.ADD_REMOVE, threat)
         return AccuracyCertificate(
             self._method(f"ma-theorem-3:{p.bound}"),
             threat,
@@ -223,48 +228,47 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
             bound_for(price, p.epsilon, p.delta, p.bound),
         )
 
-    def _gdp(
-        self, evidence: Evidence, threat: Threat, alpha: float, price: int
-    ) -> AccuracyCertificate:
+    def _gdp(self, evidence: Evidence, threat: Threat, alpha: float) -> AccuracyCertificate:
         votes, average = evidence["votes"], self.params.probabilities == "mean"
         shares = _shares(votes)
         bounds = shares if average else label_lower_bounds(votes, alpha)
-        tradeoff = tradeoff_for(evidence, float(bounds.max()))
+        routes = self._routes(evidence, threat, float(bounds.max()))
         return AccuracyCertificate(
-            self._method(f"{tradeoff.method}:expected-accuracy"),
+            self._method(f"{method(routes)}:expected-accuracy"),
             threat,
             self.guarantee(alpha),
             bounds,
-            ExpectedAccuracy(tradeoff, price, evidence.n_train, average),
+            ExpectedAccuracy(routes, evidence.n_train, average),
             shares,
         )
 
-    def _pointwise(
-        self, evidence: Evidence, threat: Threat, alpha: float, price: int
-    ) -> PointwiseCertificate:
+    def _pointwise(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
         bounds = simuem(evidence["votes"], alpha, split=self.params.split)
         highest = max(bounds.p_lower.max(), 1 - bounds.p_upper.min())
-        tradeoff = tradeoff_for(evidence, float(highest))
+        routes = self._routes(evidence, threat, float(highest))
         return PointwiseCertificate(
-            self._method(f"{tradeoff.method}:pointwise"),
+            self._method(f"{method(routes)}:pointwise"),
             threat,
             self.guarantee(alpha),
             bounds.prediction,
-            certified_radii(bounds, tradeoff, price, evidence.n_train),
+            certified_radii(bounds, routes, evidence.n_train),
         )
 
     def _method(self, name: str) -> str:
         paper = self.params.adjacency == "paper"
         return f"{name}:one-unit-a-modification" if paper else name
 
-    def _unit(self, evidence: Evidence) -> Unit:
-        """What one unit is; see :func:`~harness.defenses.dp.mechanism.bounded_examples`."""
-        if self.params.adjacency == "paper":
-            return Unit.POISONED_EXAMPLE
-        rate, never_clipped = evidence.get("sample_rate", 1.0), evidence.get("never_clipped", 0)
-        if int(never_clipped) and float(rate) == 1:
-            return Unit.ADD_REMOVE_LINEAR_BINARY
-        return Unit.ADD_REMOVE
+    def _routes(self, evidence: Evidence, threat: Threat, highest: float) -> tuple[Route, ...]:
+        """All that is known of the mechanism; whichever proves most may be used."""
+        known = tradeoffs_for(evidence, highest)
+        return tuple(Route(tradeoff, self._price(unit, threat)) for tradeoff, unit in known)
+
+    def _price(self, unit: Unit, threat: Threat) -> int:
+        """How many units one poisoning costs; one, whatever it is, by the paper's convention."""
+        price = cost(Unit.POISONED_EXAMPLE if self.params.adjacency == "paper" else unit, threat)
+        if price is None:
+            raise ValueError(f"differential privacy does not cover {threat}")
+        return price
 
 
 def _batched_votes(task: Task, x: Tensor, x_test: Tensor, mechanism: Mechanism) -> NDArray[Any]:

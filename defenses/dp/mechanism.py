@@ -112,14 +112,15 @@ def bounded_examples(x: Tensor, radius: float, *, stretch: bool = False) -> Tens
        is ever clipped, for any example that an attacker could bring.
     2. The gradients for y = 0 and y = 1 at the same w differ by exactly phi. A flipped label
        therefore moves the sum of gradients by at most radius, as an added or removed example does.
-       When every step sees every example (sample rate 1), a step is a Gaussian mechanism whose
-       guarantee depends on nothing but how far the sum can move, and so does their adaptive
-       composition: a flipped label costs one unit of add/remove adjacency, and r flips cost r.
+       Given who is sampled, a step is a Gaussian mechanism whose guarantee depends on nothing but
+       how far the sum can move, and so does their adaptive composition: on the Gaussian route, at
+       every sample rate, a flipped label costs one unit of add/remove adjacency, and r flips r.
 
-    The second point needs sample rate 1. Below it, the flipped example's two gradients are mixed
-    with its absence, a pair of distributions that the add/remove pair is not known to dominate
-    under composition: there a flip is a removal and an addition, two units. It also needs one
-    score: with the softmax of c > 2 labels the two gradients differ by sqrt(2) |phi|.
+    The accounted curve of Poisson sampling is another matter: there the flipped example's two
+    gradients are mixed with its absence, a pair of distributions that the add/remove pair is not
+    known to dominate under composition, and a flip is a removal and an addition, two units. The
+    second point also needs one score: with the softmax of c > 2 labels the two gradients differ by
+    sqrt(2) |phi|.
     """
     extended = torch.cat([x, x.new_full((len(x), 1), BIAS)], dim=1)
     norms = torch.linalg.vector_norm(extended, dim=1, keepdim=True, dtype=torch.float64)

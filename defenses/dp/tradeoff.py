@@ -55,11 +55,20 @@ class Tradeoff(Protocol):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """``mu``-Gaussian differential privacy; a group of u units is u mu (Dong et al., Theorem 2).
+    """``mu``-Gaussian differential privacy; a group of u units is u mu.
 
-    Exact for T full-batch steps with noise multiplier sigma: one unit moves a step's sum of
-    gradients by at most the clip, so u of them by at most u clips under noise of sigma clips; T
-    adaptive steps compose to mu = u sqrt(T) / sigma (their Corollary 2).
+    Dong et al., Theorem 2 (2.14 in arXiv 1905.02383). Exact for T full-batch steps with noise
+    multiplier sigma: one unit moves a step's sum of gradients by at most the clip, so u of them by
+    at most u clips under noise of sigma clips; T adaptive steps compose to mu = u sqrt(T) / sigma
+    (their Corollary 2; 3.3 in arXiv).
+
+    It holds at every sample rate. That is our own remark, not a theorem of theirs. The masks of
+    Poisson sampling, one draw for each example and step, do not depend on what the data hold, so
+    they may be drawn first, the same for both training sets. Whatever they are, a step's sum then
+    moves by at most u clips, and given the masks the steps compose to G = G_(u sqrt(T) / sigma) as
+    above. A test of level a has levels a(masks) of mean a, and the error E G(a(masks)) >= G(a) on
+    average: trade-offs are convex. What sampling hides beyond that, :class:`Accounted` sees and
+    this does not; but that one loses something with every unit. Near rate 1 this is the larger.
 
     - An event of probability p keeps at least Phi(Phi^-1(p) - u mu), by the definition, and,
       applied to its complement, gets at most Phi(Phi^-1(p) + u mu).

@@ -28,7 +28,7 @@ from harness.defenses.partition import elections
 from harness.defenses.partition.elections import Election
 from harness.defenses.partition.parts import Hash, hashed_parts
 from harness.defenses.partition.training import BLOCK, positions, rankings
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:
@@ -152,13 +152,34 @@ def certified(
     if election == "plurality" or votes.shape[1] == 2:
         winner, rewritten = elections.plurality(votes)
     elif "preferences" in evidence:
-        winner, rewritten = elections.run_off(votes, evidence["preferences"])
+        winner, rewritten = elections.run_off(votes, _preferences(evidence))
     else:
         raise UsageError(
             "election=run-off with more than two labels needs preferences (e, c, c): how many "
             "base models prefer label a to label b"
         )
     return in_examples(election, threat, unit, winner, rewritten)
+
+
+def _preferences(evidence: Evidence) -> NDArray[np.int64]:
+    """``preferences`` (e, c, c), if models that cast ``votes`` can have them; else a DataError."""
+    votes, preferences = evidence["votes"], evidence["preferences"]
+    e, c = votes.shape
+    if preferences.shape != (e, c, c):
+        raise DataError(
+            f"preferences must be (e, c, c), here {(e, c, c)}, found {preferences.shape}"
+        )
+    n, counts = int(votes[0].sum()), preferences.astype(np.float64)
+    wrong = (counts % 1 != 0) | (counts < votes[:, :, None]) | (counts + counts.swapaxes(1, 2) != n)
+    wrong[:, np.arange(c), np.arange(c)] = False  # no label is preferred to itself
+    if wrong.any():
+        i, a, b = np.argwhere(wrong)[0]
+        raise DataError(
+            "preferences must be counts: [i, a, b] at least the votes for a, and with [i, b, a] "
+            f"the {n} base models; in test example {i}, {counts[i, a, b]:g} prefer {a} to {b}, "
+            f"{counts[i, b, a]:g} prefer {b} to {a}, and {votes[i, a]} vote for {a}"
+        )
+    return preferences.astype(np.int64)
 
 
 def in_examples(

@@ -121,7 +121,7 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
         if election == "plurality" or c == 2:
             winner, rewritten = shared_parts.plurality(predictions, offsets, c)
         elif "ranks" in evidence:
-            winner, rewritten = shared_parts.run_off(evidence["ranks"], offsets)
+            winner, rewritten = shared_parts.run_off(_ranks(evidence), offsets)
         else:
             raise UsageError(
                 "election=run-off with more than two labels needs ranks (m, e, c): the place that "
@@ -140,6 +140,33 @@ def _joined(parts: Sequence[NDArray[np.int64]], place: NDArray[np.int64]) -> NDA
     """The examples of several parts in canonical order; ``place`` (n,) is theirs in it."""
     joined = np.concatenate(parts)
     return joined[np.argsort(place[joined])]
+
+
+def _ranks(evidence: Evidence) -> NDArray[Any]:
+    """``ranks`` (m, e, c), if models that predict ``predictions`` can have them; else a DataError.
+
+    Each model gives each label a place of its own, and the label that it predicts the first.
+    """
+    ranks, predictions = evidence["ranks"], evidence["predictions"]
+    c = evidence.n_labels
+    if ranks.shape != (*predictions.shape, c):
+        wanted = (*predictions.shape, c)
+        raise DataError(f"ranks must be (m, e, c), here {wanted}, found {ranks.shape}")
+    if (ranks < 0).any() or (ranks >= c).any() or (ranks.dtype.kind == "f" and (ranks % 1).any()):
+        raise DataError(f"ranks must be whole numbers from 0 to {c - 1}, one for each label")
+    ranks = ranks.astype(np.int64) if ranks.dtype.kind == "f" else ranks
+    for model, (places, predicted) in enumerate(zip(ranks, predictions, strict=True)):
+        taken = np.zeros(places.shape, dtype=bool)
+        np.put_along_axis(taken, places, values=True, axis=1)
+        first = np.take_along_axis(places, predicted[:, None], axis=1)[:, 0] == 0
+        wrong = np.flatnonzero(~taken.all(axis=1) | ~first)
+        if wrong.size:
+            i = wrong[0]
+            raise DataError(
+                f"ranks must give each label a place of its own, 0 for the one in predictions; "
+                f"base model {model}, test example {i} has {places[i]}, predicted {predicted[i]}"
+            )
+    return ranks
 
 
 def _checked(offsets: NDArray[Any], n_models: int) -> NDArray[np.int64]:

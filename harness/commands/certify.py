@@ -9,24 +9,27 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.certified import Certified
 
 _EPILOG = """\b
-Examples:
-  harness certify bagging --votes votes.npz --n-train 60000 --set k=100 --output certified
-  harness certify dpa --votes votes.csv --threat any --threat label-flip
+FILE is one of
+  .npz   votes (e, c): how many base models vote for each of the c labels,
+         for each of the e test examples; labels (e,), the true ones, if they
+         are known; and what else the defense needs. Or one array x: the
+         votes and, as its last column, the true label.
+  .npy   that one array, (e, c + 1).
+  .csv   the same columns without a header; or, below a header
+         votes_0,...,votes_9, the votes alone, and a column label if the
+         labels are known.
+"harness show NAME" lists what a defense needs. Needed numbers that the file
+does not hold are given with --set.
 
 \b
-FILE is one of
-  .npz   votes (e, c): how many base models vote for each of the c labels, for each
-         of the e test examples; labels (e,), the true ones, if they are known; and
-         what else the defense needs. Or one array x: the votes and, as its last
-         column, the true label.
-  .npy   that one array, (e, c + 1).
-  .csv   the same columns without a header; or, below a header votes_0,...,votes_9,
-         the votes alone, and a column label if the labels are known.
-"harness show NAME" lists what a defense needs. Needed numbers that the file does not
-hold are given with --set.
+Examples:
+  harness certify bagging --votes votes.npz --n-train 60000 --set k=100
+  harness certify dpa --votes votes.csv --threat any --threat label-flip
 """
 
 
@@ -83,8 +86,9 @@ def command(
 ) -> None:
     """Certificates from votes that somebody else trained.
 
-    Trains nothing. Writes certificates.csv (example, prediction, radius; a radius of -1 abstains)
-    and, where the true labels are known, curves.csv.
+    Trains nothing. Writes certificates.csv (example, prediction, radius; a radius of -1 abstains;
+    with several threats a column threat before them) and, where the true labels are known,
+    curves.csv.
     """
     from harness.certified import certify, write
     from harness.foreign import choose, settle
@@ -99,19 +103,21 @@ def command(
     if n_labels is None and "votes" not in found.arrays:
         c = case.evidence.n_labels
         click.echo(f"{c} labels, those that occur in {votes}; if there are more: --n-labels C")
+    if case.ignored:
+        click.echo(f"ignored, not read by {case.cell.name}: {', '.join(case.ignored)}")
     result = certify(case, asked, alpha)
     if output is not None:
         write(result, output, ["harness", *sys.argv[1:]], fresh=fresh)
     _print(result)
+    source = click.get_current_context().get_parameter_source("alpha")
+    if result.deterministic and source is click.core.ParameterSource.COMMANDLINE:
+        click.echo("alpha plays no part: nothing was sampled")
     if output is not None:
         click.echo(f"certificates: {output / 'certificates.csv'}")
 
 
 def _print(result: Certified) -> None:
     """What was proved, a row for each threat, in 80 columns."""
-    from rich.console import Console
-    from rich.table import Table
-
     from harness.curves import SUMMARY_R
     from harness.report.words import percent, radius
 
@@ -119,24 +125,47 @@ def _print(result: Certified) -> None:
     known = case.labels is not None
     click.echo(f"{case.cell.label}: {case.n_test:,} test examples, {case.evidence.n_labels} labels")
     covered = [(one.threat, one.certificate, one.curve) for one in result.proved]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("certified %" if known else "radius >= r, %")
     reached = max(curve.max_radius for _, _, curve in covered if curve)
     at = [r for r in SUMMARY_R if r <= reached] or [0]
-    heads = [*(["clean"] if known else []), *(f"r={r}" for r in at), "median r", "largest"]
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    for threat, certificate, curve in covered:
-        if certificate is None or curve is None:
+    title = "certified %" if known else "radius >= r, %"
+    accuracies = [[title, *(["clean"] if known else []), *(f"r={r}" for r in at)]]
+    radii = [["", "median r", "largest"]]
+    for threat, _, curve in covered:
+        if curve is None:
             continue
-        clean = [percent(curve.clean_accuracy, 1).rstrip("%")] if known else []
-        values = [percent(curve.at(r), 1).rstrip("%") for r in at]
-        table.add_row(
-            threat.value, *clean, *values, radius(curve.median_radius), radius(curve.max_radius)
-        )
-    Console(highlight=False).print(table)
+        values = [*([curve.clean_accuracy] if known else []), *(curve.at(r) for r in at)]
+        accuracies.append([threat.value, *(percent(value, 1).rstrip("%") for value in values)])
+        radii.append([threat.value, radius(curve.median_radius), radius(curve.max_radius)])
+    for line in _table(accuracies, radii):
+        click.echo(line)
     for threat, certificate, _ in covered:
         if certificate is None:
             click.echo(f"not covered: {threat.value}")
     guarantees = dict.fromkeys(str(c.guarantee) for _, c, _ in covered if c is not None)
     click.echo(f"guarantee: {', '.join(guarantees)}")
+
+
+_WIDTH = 80
+
+
+def _table(left: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> list[str]:
+    """Both tables side by side if that fits, else one below the other; each row starts with its
+    name.
+    """
+    beside = [[*a, *b[1:]] for a, b in zip(left, right, strict=True)]
+    for gap in (2, 1):
+        lines = _aligned(beside, gap)
+        if max(map(len, lines)) <= _WIDTH:
+            return lines
+    return [*_aligned(left, 2), *_aligned(right, 2)]
+
+
+def _aligned(rows: Sequence[Sequence[str]], gap: int) -> list[str]:
+    """Names to the left and numbers to the right of columns as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        (" " * gap).join(
+            [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]  # numbers below numbers
+        )
+        for row in rows
+    ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from harness.defense import Defense
-    from harness.plugins import Registered, Registry
+    from harness.plugins import Registered
 
 _EPILOG = """\b
 Examples:
@@ -24,7 +24,6 @@ Examples:
 @click.argument("name")
 def command(name: str) -> None:
     """One defense, dataset or learner: parameters, threats, paper."""
-    from harness.errors import unknown
     from harness.plugins import load_registry
 
     registry = load_registry()
@@ -41,11 +40,7 @@ def command(name: str) -> None:
     if broken:
         click.echo(str(broken), err=True)
         raise SystemExit(2)
-    raise unknown("defense, dataset or learner", name, _names(registry))
-
-
-def _names(registry: Registry) -> list[str]:
-    return [*registry.defenses.entries, *registry.datasets.entries, *registry.learners.entries]
+    raise registry.unknown(name)
 
 
 def _defense(entry: Registered[type[Defense[Any]]]) -> None:
@@ -53,17 +48,13 @@ def _defense(entry: Registered[type[Defense[Any]]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from harness.threats import Threat
-
     defense = entry.value
-    made = defense(defense.Params())
     console = Console(highlight=False)
     click.echo(f"{defense.name}: {defense.title}")
     click.echo(f"paper: {defense.paper}")
     click.echo(f"from: {entry.distribution}")
-    covered = made.covers()
-    click.echo(f"threats: {', '.join(t.value for t in Threat if t in covered)}")
-    click.echo(f"guarantee: {made.guarantee(0.001)}")
+    for line in _promises(defense):
+        click.echo(line)
     for head, told in (("needs", defense.needs), ("takes", defense.takes)):
         for key, meaning in told.items():
             click.echo(f"certify {head} {key}: {meaning}")
@@ -78,11 +69,30 @@ def _defense(entry: Registered[type[Defense[Any]]]) -> None:
         meaning = field.description or ""
         if key in late:
             meaning += " [certifying only: trains nothing]"
-        table.add_row(key, escape(str(field.default)), escape(_allowed(field)), escape(meaning))
+        default = field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else str(default)
+        table.add_row(key, escape(default), escape(allowed(field)), escape(meaning))
     console.print(table)
 
 
-def _allowed(field: FieldInfo) -> str:
+def _promises(defense: type[Defense[Any]]) -> list[str]:
+    """Threats and guarantee with the default parameters, or why they are not known."""
+    from harness.threats import Threat
+
+    required = [k for k, field in defense.Params.model_fields.items() if field.is_required()]
+    if required:
+        return [f"threats and guarantee: depend on {', '.join(required)}"]
+    try:
+        made = defense(defense.Params())
+        covered, guarantee = made.covers(), made.guarantee(0.001)
+    except Exception as error:  # of a plugin
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return [f"threats and guarantee: the plugin fails to say ({text})"]
+    threats = ", ".join(t.value for t in Threat if t in covered)
+    return [f"threats: {threats}", f"guarantee: {guarantee}"]
+
+
+def allowed(field: FieldInfo) -> str:
     """A field's type and bounds in words, from what pydantic knows."""
     from typing import Literal, get_args, get_origin
 
@@ -111,6 +121,8 @@ def _learner(entry: Registered[Any]) -> None:
     click.echo(f"from: {entry.distribution}")
     parameters = inspect.signature(learner).parameters.values()
     for parameter in parameters:
-        click.echo(f"  {parameter.name} (default {parameter.default})")
+        required = parameter.default is parameter.empty
+        default = "required" if required else f"default {parameter.default}"
+        click.echo(f"  {parameter.name} ({default})")
     if not parameters:
         click.echo("no parameters")

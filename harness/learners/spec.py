@@ -95,19 +95,42 @@ def resolve(text: str, registry: Mapping[str, type[Learner]]) -> Learner:
     not have or refuses.
     """
     spec = parse_spec(text)
+    made = _find(spec.name, registry)
+    _check_parameters(spec, made)
+    built = _build(spec, made)  # what it refuses is known before the first fit
     if spec.name in registry:
-        learner_class = registry[spec.name]
-        _check_parameters(spec, learner_class)
-        learner: Learner = _build(spec, learner_class)
+        learner: Learner = built
         return learner
-    if "." not in spec.name:
-        raise unknown("learner", spec.name, registry)
-    estimator_class = _import_estimator(spec.name)
-    _check_parameters(spec, estimator_class)
-    _build(spec, estimator_class)  # what the constructor refuses is known before the first fit
     from harness.learners.estimator import EstimatorLearner
 
-    return EstimatorLearner(partial(estimator_class, **spec.kwargs), str(spec))
+    return EstimatorLearner(partial(made, **spec.kwargs), str(spec))
+
+
+def canonical(text: str, registry: Mapping[str, type[Learner]]) -> str:
+    """The one spelling of all texts that mean the same learner.
+
+    Parameters in alphabetical order, without those at their default: ``ridge`` for
+    ``ridge( penalty = 2e-2 )``. Where the default of a registered learner is a float, 1 is 1.0.
+    Raises UsageError for a name or path that does not exist.
+    """
+    spec = parse_spec(text)
+    parameters = inspect.signature(_find(spec.name, registry)).parameters
+    kwargs = {}
+    for key, value in spec.kwargs.items():
+        default = parameters[key].default if key in parameters else inspect.Parameter.empty
+        number = spec.name in registry and type(value) is int and isinstance(default, float)
+        kwargs[key] = float(value) if number else value
+        if repr(kwargs[key]) == repr(default):
+            del kwargs[key]
+    return str(Spec(spec.name, kwargs))
+
+
+def _find(name: str, registry: Mapping[str, type[Learner]]) -> Callable[..., Any]:
+    if name in registry:
+        return registry[name]
+    if "." not in name:
+        raise unknown("learner", name, registry)
+    return _import_estimator(name)
 
 
 def _import_estimator(path: str) -> Callable[..., Any]:
@@ -135,6 +158,9 @@ def _check_parameters(spec: Spec, made: Callable[..., Any]) -> None:
 
 def _build(spec: Spec, made: Callable[..., Any]) -> Any:
     try:
-        return made(**spec.kwargs)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"learner {str(spec)!r}: {error}") from error
+        built = made(**spec.kwargs)
+        if hasattr(built, "_validate_params") and hasattr(built, "_parameter_constraints"):
+            built._validate_params()  # of scikit-learn, where it is the first thing that fit does
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"learner {str(spec)!r}: {' '.join(str(error).split())}") from error
+    return built

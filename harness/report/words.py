@@ -41,9 +41,9 @@ _GUARANTEES = {
     "bounds on their votes is wrong, for all test examples and threats of that defense at once "
     "where it says per defense, for each test example on its own where it says per example. Every "
     "such defense of a report spends an alpha of its own.",
-    "estimate": "a measured average was put where the theorem asks for the true one, as the "
-    "published comparison does. It proves nothing at a stated confidence, so it is never ranked "
-    "best.",
+    "estimate": "a measured average was put where the theorem asks for the true one, or poisonings "
+    "are counted as a publication counts them and its theorem does not. It proves nothing at a "
+    "stated confidence, so it is never ranked best.",
     NOT_COVERED: "the certificate says nothing about this attacker.",
 }
 

@@ -124,10 +124,10 @@ def larger_alpha_never_certifies_less(bench: Bench) -> Iterator[str]:
     after=(predictions_and_radii,),
 )
 def alpha_means_what_the_guarantee_says(bench: Bench) -> Iterator[str]:
-    """A probabilistic certificate states its alpha and uses it; a deterministic one and an estimate
-    have none. Every row of a report shows its guarantee.
+    """A probabilistic certificate states its alpha and uses it; a deterministic one has none, and
+    an estimate states none, for it proves nothing. Every row of a report shows its guarantee.
     """
-    probabilistic = bench.defense.guarantee(ALPHA).kind == "probabilistic"
+    kind = bench.defense.guarantee(ALPHA).kind
     moved = False
     for threat in bench.threats:
         for alpha in ALPHAS:
@@ -139,9 +139,9 @@ def alpha_means_what_the_guarantee_says(bench: Bench) -> Iterator[str]:
         sure, unsure = bench.certify(threat, 1e-100), bench.certify(threat, 0.5)
         differs = difference(bench, sure, unsure)
         moved |= differs is not None or not _proves(bench, unsure)
-        if differs and not probabilistic:
+        if differs and kind == "deterministic":
             yield f"under {threat}, it needs no alpha, yet alpha changes it: {differs}"
-    if probabilistic and not moved:
+    if kind == "probabilistic" and not moved:
         yield "it is called probabilistic, and alpha = 1e-100 proves exactly as much as alpha = 0.5"
 
 

@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.cli import program
+from harness.foreign import choose, settle
+from harness.plugins import Registry
+from harness.program import program
+from harness.votes import read_votes
 
 VOTES = np.array([[900, 60, 40], [20, 960, 20], [400, 350, 250], [0, 0, 1000]])
 LABELS = np.array([0, 1, 0, 1])
@@ -139,7 +142,7 @@ def test_without_output_only_a_table(votes: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     result = harness("certify", "bagging[k=100]", "--votes", votes, "--n-train", "60000")
     assert result.exit_code == 0, result.output
-    assert "probabilistic (alpha=0.001 per report)" in result.output
+    assert "probabilistic (alpha=0.001 per defense)" in result.output
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -322,7 +325,9 @@ def test_a_threat_that_is_not_covered(
     assert both.exit_code == 0, both.output
     assert "not covered: any" in both.output
     assert set(pd.read_csv(out / "certificates.csv")["threat"]) == {"modify"}
-    assert set(pd.read_csv(out / "curves.csv")["threat"]) == {"modify"}
+    curves = pd.read_csv(out / "curves.csv").groupby("threat")["guarantee"].unique()
+    assert list(curves["any"]) == ["not covered"]
+    assert "not covered" not in curves["modify"]
 
 
 def test_many_examples_are_certified_as_few_are(votes: Path, tmp_path: Path) -> None:
@@ -343,3 +348,150 @@ def test_many_examples_are_certified_as_few_are(votes: Path, tmp_path: Path) -> 
         "--output", few,
     )  # fmt: skip
     assert list(pd.read_csv(few / "certificates.csv")["radius"]) == list(radii[:100])
+
+
+def test_arrays_that_are_not_read_are_named_and_change_nothing(votes: Path, tmp_path: Path) -> None:
+    """Vote fractions that somebody calls probabilities are no exact probabilities."""
+    more = tmp_path / "more.npz"
+    np.savez(more, votes=VOTES, labels=LABELS, probabilities=VOTES / 1000, seed=7)
+    arguments = [*BAGGING, "--output"]
+    plain = harness("certify", "bagging", "--votes", votes, *arguments, tmp_path / "plain")
+    found = harness("certify", "bagging", "--votes", more, *arguments, tmp_path / "more")
+    assert plain.exit_code == found.exit_code == 0, found.output
+    assert "ignored" not in plain.output
+    assert "ignored, not read by bagging: probabilities, seed\n" in found.output
+    assert "guarantee: probabilistic (alpha=0.001 " in found.output
+    for name in ("certificates.csv", "curves.csv"):
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "more" / name).read_bytes()
+    nearest = harness("certify", "bagging", "--votes", more, *BAGGING, "--set", "learner=1nn")
+    assert "guarantee: probabilistic (alpha=0.001 " in nearest.output
+
+
+def test_certify_is_given_what_the_defense_names_and_no_more(
+    registry: Registry, tmp_path: Path
+) -> None:
+    path = tmp_path / "v.npz"
+    np.savez(path, votes=VOTES, probabilities=VOTES / 1000, k=100, sigma=0.5)
+    choice = choose(registry, "bagging", [])
+    case = settle(choice, read_votes(path), path, n_train=9, n_labels=None)
+    assert set(case.evidence) == {"votes", "k"}
+    assert case.ignored == ("probabilities", "sigma")
+
+
+def test_numbers_of_the_file_must_be_numbers_and_agree(tmp_path: Path) -> None:
+    path = tmp_path / "v.npz"
+    arguments: list[str | Path] = ["certify", "bagging", "--votes", path, "--n-train", "60000"]
+    np.savez(path, votes=VOTES, k=[100])
+    one = harness(*arguments)
+    assert one.exit_code == 0, one.output
+    assert one.output.startswith("bagging[k=100]:")
+    np.savez(path, votes=VOTES, k=[100, 200])
+    bad(arguments, "v.npz: k must be one number, found shape (2,)")
+    np.savez(path, votes=VOTES, k=100)
+    bad([*arguments, "--set", "k=50"], "v.npz holds k=100, not 50")
+    np.savez(path, votes=VOTES, k=100.0)
+    assert harness(*arguments, "--set", "k=100").output == one.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "arrays", "message"),
+    [
+        (
+            ["dp[certificate=pointwise,steps=9]", *BAGGING[:2], "--set", "noise_multiplier=99"],
+            {"votes": VOTES, "never_clipped": 1},
+            "v.npz: never_clipped must be 0 where votes has 3 labels",
+        ),
+        (
+            ["dpa[election=run-off]"],
+            {"votes": VOTES, "preferences": np.zeros((4, 3, 3), int)},
+            "v.npz: preferences must be counts",
+        ),
+        (
+            ["finite-aggregation[election=run-off]"],
+            {"predictions": [[0], [2]], "offsets": [0], "ranks": np.zeros((2, 1, 3), int)},
+            "v.npz: ranks must give each label a place of its own",
+        ),
+        (
+            ["finite-aggregation"],
+            {"predictions": [[0], [2]], "offsets": [0], "votes": [[1, 1, 0]]},
+            "disagree: test example 0 has votes [1 1 0], and its predictions make [1 0 1]",
+        ),
+        (
+            ["dpa"],
+            {"predictions": [[0], [1]], "votes": [[2, 0]]},
+            "v.npz: votes and predictions disagree",
+        ),
+    ],
+)  # fmt: skip
+def test_evidence_that_contradicts_itself(
+    tmp_path: Path, arguments: list[str], arrays: dict[str, Any], message: str
+) -> None:
+    np.savez(tmp_path / "v.npz", **arrays)
+    bad(["certify", *arguments, "--votes", tmp_path / "v.npz"], message)
+
+
+def cell_of(folder: Path) -> tuple[Any, dict[str, Any]]:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return manifest["alpha"], manifest["cells"][0]["params"]
+
+
+def test_the_manifest_states_what_was_told_and_nothing_else(votes: Path, tmp_path: Path) -> None:
+    """How other people's models were trained is theirs to say: not our defaults."""
+    out = tmp_path / "out"
+    assert harness("certify", "bagging", "--votes", votes, *BAGGING, "--output", out).exit_code == 0
+    assert cell_of(out) == (0.001, {"k": 100, "n_models": 1000, "split": "paper"})
+    told = [*BAGGING, "--set", "features=raw", "--fresh", "--output", out]
+    assert harness("certify", "bagging", "--votes", votes, *told).exit_code == 0
+    assert cell_of(out)[1] == {"k": 100, "n_models": 1000, "split": "paper", "features": "raw"}
+    dpa = harness("certify", "dpa", "--votes", votes, "--output", tmp_path / "dpa")
+    assert dpa.exit_code == 0, dpa.output
+    assert cell_of(tmp_path / "dpa") == (None, {"n_models": 1000, "election": "plurality"})
+
+
+def test_alpha_that_plays_no_part_is_said_to(votes: Path) -> None:
+    said = "alpha plays no part"
+    asked = ["--alpha", "0.001"]
+    assert said in harness("certify", "dpa", "--votes", votes, *asked).output
+    assert said not in harness("certify", "dpa", "--votes", votes).output
+    assert said not in harness("certify", "bagging", "--votes", votes, *BAGGING, *asked).output
+
+
+def test_the_published_convention_is_an_estimate(votes: Path) -> None:
+    arguments = ["--set", "steps=9", "--set", "noise_multiplier=99", "--set", "adjacency=paper"]
+    result = harness(
+        "certify", "dp[certificate=pointwise]", "--votes", votes, *BAGGING[:2], *arguments
+    )
+    assert result.exit_code == 0, result.output
+    assert "guarantee: estimate" in result.output
+
+
+ALL_THREATS = ["any", "modify", "insert", "delete", "label-flip"]
+
+
+@pytest.mark.parametrize("n", [60_000, 10**7, 10**9, 10**12])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_everything_is_readable_in_80_columns(tmp_path: Path, n: int, labelled: bool) -> None:
+    votes = np.array([[1000, 0], [950, 50], [800, 200]])
+    np.savez(tmp_path / "v.npz", votes=votes, **({"labels": [0, 0, 0]} if labelled else {}))
+    threats = [word for threat in ALL_THREATS for word in ("--threat", threat)]
+    result = harness(
+        "certify", "bagging", "--votes", tmp_path / "v.npz", "--n-train", n, "--set", "k=10",
+        *threats,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "\u2026" not in result.output
+    whole = " ".join(lines).split()
+    for word in ("r=0", "r=10", "r=50", "r=100", "r=200", "r=500", "r=1000", "largest"):
+        assert word in whole
+    assert ("clean" in whole) == labelled
+    assert whole.count("label-flip") in (1, 2)
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_help_says_when_there_is_a_column_of_threats() -> None:
+    shown = harness("certify", "--help").output
+    assert max(map(len, shown.splitlines())) <= 80
+    text = " ".join(shown.split())
+    assert "with several threats a column threat before them" in text

@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness import __version__
-from harness.program import program
 from harness.errors import RunFolderError, UsageError
 from harness.plugins import Registry
+from harness.program import program
 from harness.scaffold import LONGEST, parse_name, write_project
 from harness.testing import check_defense
 

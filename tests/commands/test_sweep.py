@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.cli import program
 from harness.commands.sweep import expand
 from harness.errors import UsageError
+from harness.program import program
 
 
 def harness(*arguments: str | Path) -> Result:

@@ -218,3 +218,16 @@ def test_the_guarantee_says_what_was_used(tiny: Dataset, registry: Registry) -> 
     # Votes that were counted elsewhere stay votes, whatever the learner was.
     votes = Evidence({"votes": np.array([[90, 10]])}, 1000, 2, 64)
     assert exact.certify(votes, Threat.ANY, 0.01).guarantee.alpha == 0.01
+
+
+def test_probabilities_beside_votes_prove_nothing() -> None:
+    """Fractions of 1,000 votes are not the label probabilities, whatever they are called."""
+    votes = np.array([[1000, 0], [900, 100]])
+    both = Evidence({"votes": votes, "probabilities": votes / 1000}, 6000, 2, 64)
+    alone = Evidence({"votes": votes}, 6000, 2, 64)
+    for defense in (bagging(learner="ridge"), bagging(learner="1nn", exact=False)):
+        found = defense.certify(both, Threat.ANY, 0.01)
+        assert found.guarantee == defense.guarantee(0.01)
+        assert (found.radii == defense.certify(alone, Threat.ANY, 0.01).radii).all()
+    mixed = bagging(learner="1nn").certify(both, Threat.ANY, 0.01)
+    assert mixed.guarantee.kind == "probabilistic"

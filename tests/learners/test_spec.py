@@ -9,7 +9,7 @@ from harness.errors import UsageError
 from harness.learners.estimator import EstimatorLearner
 from harness.learners.logistic import Logistic
 from harness.learners.ridge import Ridge
-from harness.learners.spec import Spec, parse_spec, resolve
+from harness.learners.spec import Spec, canonical, parse_spec, resolve
 
 REGISTRY = {"ridge": Ridge, "logistic": Logistic}
 
@@ -124,3 +124,35 @@ def test_the_plugin_registers_without_importing_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['1nn', 'cnn', 'logistic', 'naive-bayes', 'ridge']"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("ridge(penalty=0.02)", "ridge"),
+        (" ridge( penalty = 2e-2 , )", "ridge"),
+        ("ridge(penalty=1)", "ridge(penalty=1.0)"),
+        ("ridge(penalty=True)", "ridge(penalty=True)"),
+        ("ridge(unknown=1)", "ridge(unknown=1)"),
+        ("sklearn.svm.SVC(kernel='rbf', C=2.0)", "sklearn.svm.SVC(C=2.0)"),
+        # A fraction and a number of examples: what is 1 to one is not 1.0 to the other.
+        ("sklearn.tree.DecisionTreeClassifier(min_samples_leaf=1.0)",
+         "sklearn.tree.DecisionTreeClassifier(min_samples_leaf=1.0)"),
+        ("sklearn.tree.DecisionTreeClassifier(min_samples_leaf=1)",
+         "sklearn.tree.DecisionTreeClassifier"),
+    ],
+)  # fmt: skip
+def test_one_spelling_for_one_learner(text, plain):
+    assert canonical(text, REGISTRY) == plain
+    assert canonical(plain, REGISTRY) == plain
+
+
+@pytest.mark.parametrize("text", ["rigde", "no_such_module.Thing", "ridge("])
+def test_no_spelling_for_no_learner(text):
+    with pytest.raises(UsageError, match="learner"):
+        canonical(text, REGISTRY)
+
+
+def test_an_estimator_checks_its_parameters_at_once():
+    with pytest.raises(UsageError, match=r"The 'max_iter' parameter .* Got -1 instead"):
+        resolve("sklearn.linear_model.LogisticRegression(max_iter=-1)", REGISTRY)

@@ -161,11 +161,16 @@ def test_nothing_overlaps_whatever_the_number_and_length_of_labels(
 
 def test_the_titles_of_a_row_are_at_one_height(tmp_path: Path) -> None:
     missing = [f"defense-number-{i}[learner=ridge(penalty=0.1)]" for i in range(6)]
-    rows: list[Curve] = [
-        ("bagging", threat, PROBABLE, {0: 0.9, 9: 0.0}) for threat in ("any", "modify")
-    ] + [(name, "any", "not covered", {}) for name in missing]
     threats = ["any", "modify", "insert"]
+    rows: list[Curve] = [("bagging", threat, PROBABLE, {0: 0.9, 9: 0.0}) for threat in threats]
+    for i, name in enumerate(missing):
+        rows.append((name, "any", "not covered", {}))
+        covered: Curve = (name, "modify", "deterministic", {0: 0.8, 7: 0.0})
+        rows.append(covered if i else (name, "modify", "not covered", {}))
+        rows.append((name, "insert", "deterministic", {0: 0.8, 7: 0.0}))
     figure = accuracy_figure(load_run(write_run(tmp_path, rows, threats=threats)))
+    notes = [sum("not covered" in t.get_text() for t in axis.texts) for axis in figure.axes]
+    assert notes == [1, 1, 0]
     figure.canvas.draw()
     found = [{t.get_text(): t.get_window_extent() for t in axis.texts} for axis in figure.axes]
     heads = [boxes[threat] for boxes, threat in zip(found, threats, strict=True)]

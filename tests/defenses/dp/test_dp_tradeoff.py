@@ -122,6 +122,79 @@ def test_tight_for_three_labels_by_two_thresholds():
             assert moved == ahead
 
 
+def step_law(gradients, rate, sigma, edges):
+    """The exact mass of each cell of the line for one noisy sum, over all Poisson samples."""
+    sums, weights = np.zeros(1), np.ones(1)
+    for gradient in gradients:
+        sums = np.r_[sums, sums + gradient]
+        weights = np.r_[weights * (1 - rate), weights * rate]
+    cdf = norm.cdf((edges[:, None] - sums) / sigma) @ weights
+    return np.diff(np.r_[0, cdf, 1])
+
+
+def two_steps(gradients, rate, sigma, edges):
+    """The same for two steps; in the second all gradients turn if the first sum was below 0."""
+    first = step_law(gradients, rate, sigma, edges)
+    second = [step_law(sign * gradients, rate, sigma, edges) for sign in (-1, 1)]
+    return np.concatenate(
+        [
+            np.outer(first[:-1][edges < 0], second[0]).ravel(),
+            np.outer(np.r_[first[:-1][edges >= 0], first[-1]], second[1]).ravel(),
+        ]
+    )
+
+
+def worst_events(before, after, p):
+    """What the worst event of probability p before has afterwards (Neyman and Pearson)."""
+    kept = (before > 0) | (after > 0)
+    before, after = before[kept], after[kept]
+    order = np.argsort(after / np.maximum(before, 1e-300))
+    return np.interp(p, np.r_[0, before[order].cumsum()], np.r_[0, after[order].cumsum()])
+
+
+CLEAN = np.array([0.8, -0.4, 1.0, -1.0])
+POISONINGS = {  # an example's gradient before and after, and what it costs
+    "insert": (None, 1.0, 1),
+    "delete": (1.0, None, 1),
+    "flip": (0.7, -0.3, 1),
+    "modify": (1.0, -1.0, 2),
+}
+
+
+def poisoned_pair(name, r):
+    old, new, _ = POISONINGS[name]
+    return [np.r_[CLEAN, [] if each is None else [each] * r] for each in (old, new)]
+
+
+@pytest.mark.parametrize("name", POISONINGS)
+@pytest.mark.parametrize("rate", [1.0, 0.9, 0.5, 0.1])
+def test_poisson_sampling_keeps_the_gaussian_bound(name, rate):
+    """Every sample of few examples is summed up: the bound never exceeds the true trade-off."""
+    p, edges = np.linspace(0.001, 0.999, 60), np.linspace(-12, 12, 4801)
+    for sigma in (0.8, 3.0):
+        tradeoff = Gaussian(1 / sigma)
+        for r in (1, 2, 3):
+            before, after = (step_law(g, rate, sigma, edges) for g in poisoned_pair(name, r))
+            worst, units = worst_events(before, after, p), r * POISONINGS[name][2]
+            assert (tradeoff.lower(p, units) <= worst + 1e-12).all()
+            if rate == 1:
+                assert tradeoff.lower(p, units) == pytest.approx(worst, abs=2e-3)
+                assert (tradeoff.lower(p, 0.9 * units) > worst)[1:].all(), "the check has teeth"
+
+
+@pytest.mark.parametrize("name", POISONINGS)
+def test_two_adaptive_sampled_steps_keep_the_gaussian_bound(name):
+    p, edges, sigma = np.linspace(0.01, 0.99, 30), np.linspace(-14, 14, 281), 2.0
+    tradeoff = Gaussian(2**0.5 / sigma)
+    for rate in (1.0, 0.9, 0.3):
+        for r in (1, 2):
+            before, after = (two_steps(g, rate, sigma, edges) for g in poisoned_pair(name, r))
+            worst, units = worst_events(before, after, p), r * POISONINGS[name][2]
+            assert (tradeoff.lower(p, units) <= worst + 1e-12).all()
+            if rate == 1:
+                assert tradeoff.lower(p, units) == pytest.approx(worst, abs=0.01)
+
+
 def gaussian_pairs(mu, size=400):
     epsilon = mu * np.linspace(1e-3, 9, size)
     delta = norm.cdf(mu / 2 - epsilon / mu) - np.exp(epsilon) * norm.cdf(-mu / 2 - epsilon / mu)

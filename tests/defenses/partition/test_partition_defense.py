@@ -305,6 +305,56 @@ def test_a_run_off_needs_more_than_votes(three: Dataset) -> None:
         certify(made(FiniteAggregation, election="run-off"), three, arrays, Threat.ANY)
 
 
+TURN = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 0]])
+"""So many models more prefer label 0 to label 1."""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a[:, :2], r"must be \(e, c, c\), here \(1, 3, 3\), found \(1, 2, 3\)"),
+        (lambda a: a + 1, "7 prefer 0 to 1, 5 prefer 1 to 0"),
+        (lambda a: a.swapaxes(1, 2), "4 prefer 0 to 1, 6 prefer 1 to 0, and 5 vote for 0"),
+        (lambda a: (a + 128 * TURN % 256).astype(np.uint8), "134 prefer 0 to 1, 132 prefer 1"),
+        (lambda a: a + 0.5 * TURN, "6.5 prefer 0 to 1, 3.5 prefer 1 to 0"),
+        (lambda a: a - 9 * TURN, "-3 prefer 0 to 1, 13 prefer 1 to 0"),
+    ],
+)
+def test_preferences_that_cannot_be(change: Any, message: str, three: Dataset) -> None:
+    votes, preferences = np.array([[5, 4, 1]]), np.array([[[0, 6, 7], [4, 0, 8], [3, 2, 0]]])
+    run_off = made(Dpa, election="run-off")
+    arrays = {"votes": votes, "preferences": preferences}
+    as_floats = arrays | {"preferences": preferences.astype(float)}
+    found = [certify(run_off, three, each, Threat.ANY) for each in (arrays, as_floats)]
+    assert found[0].radii.tolist() == found[1].radii.tolist() == [0]
+    with pytest.raises(DataError, match=message) as caught:
+        certify(run_off, three, arrays | {"preferences": change(preferences)}, Threat.ANY)
+    assert "preferences must be" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a[:, :, :2], r"must be \(m, e, c\), here \(4, 1, 3\), found \(4, 1, 2\)"),
+        (lambda a: a + 1, "whole numbers from 0 to 2"),
+        (lambda a: a - 1, "whole numbers from 0 to 2"),
+        (lambda a: a * 0.5, "whole numbers from 0 to 2"),
+        (lambda a: np.minimum(a, 1), r"model 0, test example 0 has \[0 1 1\], predicted 0"),
+        (lambda a: a[::-1], r"model 0, test example 0 has \[2 1 0\], predicted 0"),
+    ],
+)
+def test_ranks_that_cannot_be(change: Any, message: str, three: Dataset) -> None:
+    ranks = np.array([[[0, 1, 2]], [[0, 2, 1]], [[1, 0, 2]], [[2, 1, 0]]])
+    arrays = {"predictions": ranks.argmin(2), "ranks": ranks, "offsets": np.array([0])}
+    run_off = made(FiniteAggregation, election="run-off")
+    for kind in (np.int64, np.uint8, np.float64):
+        as_kind = arrays | {"ranks": ranks.astype(kind)}
+        assert certify(run_off, three, as_kind, Threat.ANY).predictions.tolist() == [0]
+    with pytest.raises(DataError, match=message) as caught:
+        certify(run_off, three, arrays | {"ranks": change(ranks)}, Threat.ANY)
+    assert "ranks must" in str(caught.value)
+
+
 @pytest.mark.parametrize("offsets", [[0, 0], [4], [-1], [0.5], [], [[0, 1]]], ids=str)
 def test_offsets_that_cannot_be(offsets: Any, tiny: Dataset) -> None:
     arrays = {"predictions": np.zeros((4, 3), int), "offsets": np.array(offsets)}
