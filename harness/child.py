@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from harness.containment import CellLog
     from harness.plan import Cell
-    from harness.runner import CellResult, Progress, Proved, Runner
+    from harness.runner import CellResult, Proved, Runner
+    from harness.task import Progress
 
 _SLOW = ["torch", "opacus", "harness.child", "harness.runner", "harness.plugins"]
 _SLOW += ["harness.defenses", "harness.datasets", "harness.learners"]

@@ -22,8 +22,9 @@ from harness.defense import (
 from harness.errors import NoSpaceError, UsageError
 from harness.plan import Plan, make_plan
 from harness.plugins import PluginManager, Registry
-from harness.runner import CellResult, Runner, seeds
+from harness.runner import CellResult, Runner
 from harness.store import RunFolder, open_run
+from harness.task import seeds
 from harness.threats import Threat
 
 

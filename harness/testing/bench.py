@@ -19,8 +19,8 @@ from harness.datasets.base import Dataset
 from harness.defense import Arrays, Defense, Evidence
 from harness.errors import UsageError
 from harness.plan import Cell, Plan, learner_of, shape_of
-from harness.runner import Inputs
 from harness.selection import Selection, label
+from harness.task import Inputs
 from harness.testing.recording import Given, RecordingTask
 from harness.threats import Threat
 

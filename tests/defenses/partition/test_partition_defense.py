@@ -15,7 +15,7 @@ from harness.defenses.partition.finite_aggregation import spread_offsets
 from harness.errors import DataError, UsageError
 from harness.plan import Cell, Plan, learner_of, shape_of
 from harness.plugins import Registry
-from harness.runner import BlockTask, Inputs
+from harness.task import BlockTask, Inputs
 from harness.threats import Threat
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.datasets.base import Dataset
 from harness.plan import make_plan
 from harness.plugins import Registry
-from harness.runner import BlockTask, Inputs, Progress
+from harness.task import BlockTask, Inputs, Progress
 from harness.threats import Threat
 
 MAKING, TRAINING, PREDICTING = 5.0, 2.0, 0.5
