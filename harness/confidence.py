@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainccinv, betaincinv
 
 _MARGIN = 1e-9
+_LEAST = 1e-200
+"""Below this alpha SciPy's quantiles can be wrong by more than the margin: nothing is claimed."""
 
 Split = Literal["paper", "per-example"]
 
@@ -38,12 +40,11 @@ def clopper_pearson_lower(successes: ArrayLike, trials: int, alpha: float) -> ND
     x, where = np.unique(np.asarray(successes), return_inverse=True)
     x = x.astype(np.float64)
     bound = np.zeros(x.shape)
-    some = x > 0
+    some = (x > 0) & (alpha >= _LEAST)
     bound[some] = betaincinv(x[some], trials - x[some] + 1, alpha) * (1 - _MARGIN)
     near = bound > 0.5
     failures = betainccinv(trials - x[near] + 1, x[near], alpha) * (1 + _MARGIN)
     bound[near] = np.nextafter(1 - failures, 0)
-    # For an alpha below 1e-200 or so SciPy gives up: then nothing is known.
     return np.clip(np.nan_to_num(bound, nan=0.0), 0.0, 1.0)[where].reshape(np.shape(successes))
 
 
@@ -57,7 +58,7 @@ def clopper_pearson_upper(successes: ArrayLike, trials: int, alpha: float) -> ND
     x, where = np.unique(np.asarray(successes), return_inverse=True)
     x = x.astype(np.float64)
     bound = np.ones(x.shape)
-    some = x < trials
+    some = (x < trials) & (alpha >= _LEAST)
     bound[some] = betainccinv(x[some] + 1, trials - x[some], alpha) * (1 + _MARGIN)
     near = some & (bound > 0.5)
     failures = betaincinv(trials - x[near], x[near] + 1, alpha) * (1 - _MARGIN)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from harness.certificates import Certificate
+from harness.certificates import Certificate, PointwiseCertificate
 
 SUMMARY_R = (0, 10, 50, 100, 200, 500, 1000)
 """The r at which summaries give the certified accuracy."""
 
 _EVERY_R = 10_000
+_BEYOND = 2_000
+"""At how many r beyond those a bound on the average accuracy is asked for, a geometric series."""
+_FARTHEST = 2**62
+"""The largest radius in a curve."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,9 @@ class Curve:
 
     ``r`` (s,) int64 from 0 on, increasing; ``certified_accuracy`` (s,) in [0, 1], non-increasing,
     0 at the last r. Every r is listed as long as there are at most 10,000, else those at which the
-    value changes.
+    value changes. A bound on the average accuracy may then change at every r: from 10,000 on it is
+    listed at some 2,000, each with the value at the last r before the next, the smallest up to
+    there. So the curve never claims more than the certificate.
     """
 
     r: NDArray[np.int64]
@@ -41,13 +45,41 @@ class Curve:
 
 
 def curve(certificate: Certificate, labels: NDArray[np.int64]) -> Curve:
-    """The curve of a certificate for (e,) test labels."""
-    last = certificate.last_radius(labels)
-    r = np.arange(last + 2, dtype=np.int64)
-    accuracy = certificate.certified_accuracy(labels, r)
-    median = int(np.count_nonzero(accuracy >= 0.5)) - 1
+    """The curve of a certificate for (e,) test labels.
+
+    Time and memory depend on the number of test examples, not on the radii.
+    """
+    last = min(certificate.last_radius(labels), _FARTHEST)
+    if last + 2 <= _EVERY_R:
+        r = np.arange(last + 2, dtype=np.int64)
+    elif isinstance(certificate, PointwiseCertificate):
+        r = _changes(certificate, labels, last)
+    else:
+        r = _grid(certificate, labels, last)
+    until = np.append(r[1:] - 1, last + 1)
+    accuracy = certificate.certified_accuracy(labels, until)
+    median = int(np.append(r, last + 2)[np.count_nonzero(accuracy >= 0.5)]) - 1
     if r.size > _EVERY_R:
         changes = np.flatnonzero(np.diff(accuracy, prepend=np.inf))
         r, accuracy = r[changes], accuracy[changes]
     clean = certificate.clean_accuracy(labels)
     return Curve(r, accuracy, clean, certificate.abstained, median, last)
+
+
+def _changes(
+    certificate: PointwiseCertificate, labels: NDArray[np.int64], last: int
+) -> NDArray[np.int64]:
+    """0 and each r that is one more than the radius of an example that is rightly predicted."""
+    right = certificate.radii[certificate.predictions == labels]
+    return np.unique(np.append(np.minimum(right, last), -1)) + 1
+
+
+def _grid(certificate: Certificate, labels: NDArray[np.int64], last: int) -> NDArray[np.int64]:
+    """Every r below 10,000, some up to ``last`` + 1, and the one beyond the median radius."""
+    low, high = -1, last + 1  # bisect for the largest r with one half: certified accuracy falls
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = certificate.certified_accuracy(labels, np.array([middle]))[0] >= 0.5
+        low, high = (middle, high) if enough else (low, middle)
+    beyond = np.geomspace(_EVERY_R, last + 1, _BEYOND).astype(np.int64)
+    return np.unique(np.concatenate([np.arange(_EVERY_R), beyond.clip(max=last + 1), [high]]))

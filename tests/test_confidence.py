@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from harness.confidence import (
+    Split,
     clopper_pearson_lower,
     clopper_pearson_upper,
     simuem,
@@ -200,6 +201,60 @@ def test_simuem_on_any_votes(rows: list[list[int]]) -> None:
     assert (bounds.p_lower + bounds.p_upper <= 1 + 1e-15).all()
     np.testing.assert_array_equal(bounds.p_lower, moved.p_lower)
     np.testing.assert_array_equal(bounds.p_upper, moved.p_upper)
+
+
+@st.composite
+def any_votes(draw: st.DrawFn) -> Votes:
+    """(e, c) counts, the same number in each row, up to 10^6: unanimous, close or anything."""
+    trials, c = draw(st.integers(1, 10**6)), draw(st.integers(2, 12))
+    rows = []
+    for _ in range(draw(st.integers(1, 4))):
+        cuts = st.one_of(st.integers(0, trials), st.sampled_from([0, trials // 2, trials]))
+        ends = sorted(draw(st.lists(cuts, min_size=c - 1, max_size=c - 1)))
+        rows.append(draw(st.permutations(np.diff([0, *ends, trials]).tolist())))
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("alpha", [1e-201, 1e-304, 0.0])
+def test_an_alpha_that_quantiles_are_wrong_for_proves_nothing(alpha: float) -> None:
+    """At N = 141, x = 104 and 1e-304 SciPy's quantile is a quarter too large."""
+    assert clopper_pearson_lower([104], 141, alpha) == 0
+    assert clopper_pearson_upper([104], 141, alpha) == 1
+
+
+@given(
+    any_votes(), st.floats(-300, -0.31), st.floats(0, 10), st.sampled_from(["paper", "per-example"])
+)
+def test_simuem_on_votes_of_any_size(
+    votes: Votes, log_alpha: float, larger: float, split: Split
+) -> None:
+    """No NaN and no warning; a vote more, a larger alpha or less to share it never prove less."""
+    alpha = 10.0**log_alpha
+    bounds = simuem(votes, alpha, split=split)
+    rows, top = np.arange(len(votes)), votes.max(axis=1)
+    assert (votes[rows, bounds.prediction] == top).all()
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    assert ((bounds.p_lower >= 0) & (bounds.p_lower <= shares.max(axis=1))).all()
+    assert ((bounds.p_upper >= 0) & (bounds.p_upper <= 1)).all()
+    assert (bounds.p_lower + bounds.p_upper <= 1 + 1e-15).all()
+    rivals = np.sort(shares, axis=1)[:, -2]
+    assert (bounds.p_upper >= np.minimum(rivals, 1 - bounds.p_lower)).all()
+
+    taken = votes.copy()
+    taken[rows, bounds.prediction] = -1
+    runner_up = taken.argmax(axis=1)
+    one = (votes[rows, runner_up] > 0).astype(np.int64)
+    more = votes.copy()
+    more[rows, bounds.prediction] += one
+    more[rows, runner_up] -= one
+    for stronger in (
+        simuem(more, alpha, split=split),
+        simuem(votes, min(alpha * 10**larger, 0.49), split=split),
+        simuem(votes, alpha, split="per-example"),
+    ):
+        assert (stronger.prediction == bounds.prediction).all()
+        assert (stronger.p_lower >= bounds.p_lower).all()
+        assert (stronger.p_upper <= bounds.p_upper).all()
 
 
 @pytest.mark.parametrize(

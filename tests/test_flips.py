@@ -253,7 +253,7 @@ def test_errors_of_labels_at_the_very_threshold_are_not_certified(
 
 @pytest.mark.parametrize("q", [1e-6, 0.05, 0.3, 0.45, 0.4999])
 def test_the_walk_agrees_with_the_closed_form_for_two_values(q: float) -> None:
-    closed = flips._log_critical_errors(800, q)
+    closed = flips._log_critical_errors(np.arange(801.0), q)
     walked = flips._walk_critical(-np.inf, q, 800, 2)
     np.testing.assert_allclose(walked, closed, rtol=1e-7, atol=1e-7)
 

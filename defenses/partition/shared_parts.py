@@ -66,6 +66,8 @@ def _plurality(
 
 def _run_off(ranks: NDArray[Any], offsets: NDArray[Any]) -> tuple[IntArray, IntArray]:
     c = ranks.shape[2]
+    if c == 2:  # both labels are in the run-off, and who prefers one has voted for it
+        return _plurality(ranks.argmin(axis=2), offsets, c)
     ballot = _Ballot(ranks.argmin(axis=2), offsets, c)
     smaller, larger = finalists(ballot.votes)
     prefer_larger = _of(ranks, larger) < _of(ranks, smaller)
