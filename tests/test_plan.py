@@ -112,7 +112,7 @@ def test_a_default_that_is_spelt_out_stays_the_default(tiny: Dataset) -> None:
             "bagging[features=raw,learner=sklearn.tree.DecisionTreeClassifier(criterion='x')]",
             r"The 'criterion' parameter",
         ),
-        ("dp[features=raw,epsilon=1e-4]", r"no noise for epsilon=0\.0001"),
+        ("dp[features=raw,epsilon=1e-4,accountant=rdp]", r"no noise gives epsilon=0\.0001"),
         ("dp[features=raw,epsilon=1e-4,accountant=rdp]", r"allowed: an epsilon above 0\.00361"),
         ("dp[features=raw,epsilon=1e-3,sample_rate=0.5]", r"no noise gives epsilon=0\.001"),
         ("dp[features=raw,accountant=prv,sample_rate=0.5]", r"prv bounds nothing"),
