@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,7 @@ def _provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where one run comes from: names and values, in the order of the manifest."""
     git = run.get("git") or {}
     rows = {
-        "command": " ".join(map(str, run.get("command", []))),
+        "command": shlex.join(map(str, run.get("command", []))),
         "finished": run.get("created"),
         "data": (run.get("dataset") or {}).get("digest"),
         "seed": run.get("seed"),

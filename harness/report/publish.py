@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def _readme(result: RunResult, pictures: list[str]) -> str:
 
 def _how(result: RunResult) -> str:
     manifest = result.manifest
-    command = " ".join(_words(manifest.get("command") or []))
+    command = shlex.join(_words(manifest.get("command") or []))
     made = manifest.get("versions", {}).get("poisoning-harness")
     lines = []
     if command:
