@@ -5,6 +5,7 @@ The program itself is :mod:`harness.program`.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -14,6 +15,10 @@ def main() -> None:
     # Threads that wait for others let go of their core. Small batched operations are as fast, and
     # ten times faster where other programs want the cores too. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        # Where the terminal lacks a character, a question mark is better than a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         from harness.program import program
 

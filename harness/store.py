@@ -68,6 +68,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise _explained(path, error) from error
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Writes a file that the user named: whole or not at all, unless it is a pipe or a device."""
+    if path.exists() and not path.is_file():
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise _explained(path, error) from error
+    else:
+        write_atomically(path.resolve(), content)  # a link keeps pointing where it points
+
+
 def _explained(path: Path, error: OSError) -> NoSpaceError | RunFolderError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpaceError(

@@ -88,8 +88,9 @@ def command(
 
     from harness.compare import machine_readable, tables
     from harness.compare.metrics import Rules
+    from harness.compare.terminal import ComparisonTable
     from harness.errors import UsageError
-    from harness.store import write_atomically
+    from harness.store import write_output
 
     rules = Rules.parse(gates)
     if figure is not None and figure.suffix not in (".svg", ".png"):
@@ -102,10 +103,10 @@ def command(
     )
     for path, make in outputs:
         if path is not None:
-            write_atomically(path, make(found).encode("utf-8", "backslashreplace"))
+            write_output(path, make(found).encode("utf-8", "backslashreplace"))
     if figure is not None:
         _draw(figure, found, runs)
-    Console(highlight=False).print(tables.terminal(found))
+    Console(highlight=False).print(ComparisonTable(found))
     raise SystemExit(found.exit_code)
 
 
@@ -113,7 +114,8 @@ def _compare(
     base: Path, new: Path, rules: object, wanted: tuple[str, ...], allow_missing: bool
 ) -> tuple[Comparison, tuple[RunResult, RunResult] | None]:
     """The comparison, and both runs where both could be read."""
-    from harness.compare.comparison import Comparison, compare_runs
+    from harness.compare.comparison import Comparison
+    from harness.compare.judge import compare_runs
     from harness.compare.metrics import Rules
     from harness.errors import RunFolderError, SchemaError
     from harness.report.load import load_run
@@ -139,9 +141,9 @@ def _compare(
 def _draw(path: Path, found: Comparison, runs: tuple[RunResult, RunResult] | None) -> None:
     from harness.compare.figure import figure
     from harness.report.figures import render
-    from harness.store import write_atomically
+    from harness.store import write_output
 
     if runs is None or not any(t.changes for cell in found.cells for t in cell.threats):
         click.echo(f"no figure: nothing was compared, so {path} is not written", err=True)
         return
-    write_atomically(path, render(figure(found, *runs))[path.suffix.removeprefix(".")])
+    write_output(path, render(figure(found, *runs))[path.suffix.removeprefix(".")])

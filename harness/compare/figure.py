@@ -31,7 +31,9 @@ _LOSS: dict[str, Any] = {
     "linewidth": 0,
 }
 _WIDTH, _HEIGHT = 3.2, 2.3
-_LEFT, _TOP, _FOOT, _GAP_X, _GAP_Y = 0.75, 0.35, 1.05, 0.36, 0.75
+_LEFT, _TOP, _FOOT, _GAP_X, _GAP_Y = 0.75, 0.2, 1.05, 0.36, 0.6
+_LINE = 0.15
+"""Inches of a line of a title."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ def figure(found: Comparison, base: RunResult, new: RunResult) -> Figure:
     if not cells:
         raise ValueError("no two curves to draw")
     width = _LEFT + len(threats) * (_WIDTH + _GAP_X) - _GAP_X + 0.2
-    height = _TOP + len(cells) * (_HEIGHT + _GAP_Y) - _GAP_Y + _FOOT
+    titles = [[_title(cell, threat) for threat in threats] for cell in cells]
+    rows = [_HEIGHT + _LINE * max(text.count("\n") + 1 for text in row) for row in titles]
+    height = _TOP + sum(rows) + (len(cells) - 1) * _GAP_Y + _FOOT
     with style():
         drawn = new_figure(width, height)
         for i, cell in enumerate(cells):
@@ -64,10 +68,10 @@ def figure(found: Comparison, base: RunResult, new: RunResult) -> Figure:
             below = {t.threat for other in cells[i + 1 :] for t in other.threats if t.changes}
             for j, threat in enumerate(threats):
                 left = _LEFT + j * (_WIDTH + _GAP_X)
-                top = height - _TOP - i * (_HEIGHT + _GAP_Y) - _HEIGHT
-                box = (left / width, top / height, _WIDTH / width, _HEIGHT / height)
+                bottom = height - _TOP - sum(rows[: i + 1]) - i * _GAP_Y
+                box = (left / width, bottom / height, _WIDTH / width, _HEIGHT / height)
                 axis = drawn.add_axes(box)
-                axis.set_title(f"{_title(cell)}, {threat}", loc="left", fontsize=9)
+                axis.set_title(titles[i][j], loc="left", fontsize=8.5)
                 first = threat == next(t for t in threats if t in compared)
                 axis.tick_params(labelleft=first)
                 if threat not in compared:
@@ -83,11 +87,10 @@ def figure(found: Comparison, base: RunResult, new: RunResult) -> Figure:
     return drawn
 
 
-def _title(cell: CellChange) -> str:
+def _title(cell: CellChange, threat: str) -> str:
     label = str(cell.pair.new["label"]) if cell.pair.replaced and cell.pair.new else ""
     text = f"{cell.label} -> {label}" if label else cell.label
-    text = words.one_line(text)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return words.wrap_label(f"{text}, {threat}", 46)
 
 
 def _curves(run: RunResult, cell: Any, threat: str) -> _Steps:

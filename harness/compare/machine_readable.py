@@ -36,7 +36,9 @@ def _cell(cell: CellChange) -> dict[str, Any]:
         "compared_with": cell.pair.new["label"] if cell.pair.new else None,
         "verdict": cell.verdict or None,
         "reason": cell.reason or None,
-        "parameters_changed": {key: list(both) for key, both in cell.pair.changed.items()},
+        "parameters_changed": {
+            key: [_finite(value) for value in both] for key, both in cell.pair.changed.items()
+        },
         "threats": [
             {
                 "threat": threat.threat,
@@ -69,6 +71,12 @@ def _change(change: Change) -> dict[str, Any]:
     }
 
 
+def _finite(value: Any) -> Any:
+    """A parameter as it is; an infinite one as text, for JSON has none."""
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    return str(value) if infinite else value
+
+
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
@@ -76,7 +84,7 @@ def _number(value: float) -> float | None:
 def as_junit(found: Comparison) -> str:
     """A suite for each cell, a case for each gate: failed, passed, or skipped with the reason."""
     suites = ElementTree.Element("testsuites", name="harness compare")
-    if not found.cells or found.exit_code == 4:
+    if not found.cells or found.reason:
         suite = ElementTree.SubElement(suites, "testsuite", name="comparison")
         case = ElementTree.SubElement(suite, "testcase", classname="comparison", name="comparable")
         kind = "failure" if found.exit_code else "skipped"
@@ -104,6 +112,8 @@ def _suite(suite: ElementTree.Element, cell: CellChange) -> None:
             case(f"{threat.threat} guarantee", "failure", threat.reason)
         elif threat.verdict == NOT_COMPARABLE:
             case(f"{threat.threat} guarantee", "skipped", threat.reason)
+    if not cell.compared and cell.pair.base is not None and cell.pair.new is not None:
+        case("comparable", "failure", "nothing of it could be compared")
     for threat_name, change in cell.changes():
         if not change.rule.gates:
             continue

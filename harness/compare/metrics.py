@@ -114,12 +114,21 @@ def parse_rule(text: str, *, gates: bool = True) -> Rule:
         raise UsageError(
             f"--fail-on {text!r}: {metric.name} is not counted in {found}; allowed: {allowed}"
         )
+    amount = float(match["amount"])
+    limit = {"pp": 100, "%": 100 if metric.higher else float("inf")}.get(
+        match["unit"], 1 if metric.kind == "fraction" else float("inf")
+    )
+    if amount >= limit:
+        unit = match["unit"]
+        raise UsageError(
+            f"--fail-on {text!r} tolerates everything: wanted less than {limit:g}{unit}"
+        )
     if match["sign"] != metric.sign:
         worse = "falls" if metric.higher else "rises"
         right = f"{metric.sign}{match['amount']}{match['unit']}"
         raise UsageError(f"--fail-on {text!r}: {metric.name} {worse} when it worsens: {right}")
     at = int(match["at"]) if match["at"] is not None else None
-    return Rule(metric, float(match["amount"]), match["unit"], at, gates)
+    return Rule(metric, amount, match["unit"], at, gates)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,16 +39,17 @@ class Pair:
         return {
             key: (before.get(key), after.get(key))
             for key in sorted({*before, *after})
-            if before.get(key) != after.get(key)
+            if json.dumps(before.get(key)) != json.dumps(after.get(key))
         }
 
 
 def pair_cells(base: RunResult, new: RunResult, wanted: Sequence[str] = ()) -> list[Pair]:
     """Pairs of cells, in the base's order, then the new run's cells that are left.
 
-    A cell is paired with that of the same defense and parameters; else of the same name, whose
-    defaults have changed; else with the only one left of its defense. ``wanted``: labels of cells
-    or names of defenses; without it, all. Raises UsageError for one that neither run has.
+    A cell is paired with that of the same defense and parameters, first if it has the same name
+    too; else with that of the same name, whose defaults have changed; else with the only one left
+    of its defense. ``wanted``: labels of cells or names of defenses; without it, all. Raises
+    UsageError for one that neither run has.
     """
     before, after = _chosen(base.cells, wanted), _chosen(new.cells, wanted)
     for name in wanted:
@@ -61,10 +63,9 @@ def pair_cells(base: RunResult, new: RunResult, wanted: Sequence[str] = ()) -> l
             found[i] = candidates[0], replaced
             left.remove(candidates[0])
 
-    for i, cell in enumerate(before):
-        take(i, [c for c in left if _trained(c) == _trained(cell)][:1])
-    for i, cell in enumerate(before):
-        take(i, [c for c in left if c["label"] == cell["label"]])
+    for same in _SAME:
+        for i, cell in enumerate(before):
+            take(i, [c for c in left if same(c) == same(cell)][:1])
     for i, cell in enumerate(before):
         of_defense = [c for c in left if c["defense"] == cell["defense"]]
         others = [
@@ -76,8 +77,16 @@ def pair_cells(base: RunResult, new: RunResult, wanted: Sequence[str] = ()) -> l
     return pairs + [Pair(None, cell) for cell in left]
 
 
-def _trained(cell: Cell) -> tuple[Any, Any]:
-    return cell["defense"], cell["params"]
+def _params(cell: Cell) -> str:
+    return json.dumps(cell["params"], sort_keys=True)  # as text: a NaN is itself
+
+
+_SAME: Sequence[Callable[[Cell], tuple[Any, ...]]] = (
+    lambda cell: (cell["defense"], _params(cell), cell["label"]),
+    lambda cell: (cell["defense"], _params(cell)),
+    lambda cell: (cell["defense"], cell["label"]),
+)
+"""What makes two cells the same, from the surest on."""
 
 
 def _chosen(cells: Sequence[Cell], wanted: Sequence[str]) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""A comparison as text: for the terminal, and as Markdown for a job's summary page."""
+"""What a comparison is told in: its columns, remarks and verdict; and all of it as Markdown."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ from harness.report import words
 from harness.report.tables import plain
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from harness.compare.comparison import Change, ThreatChange
 
 _MARKS = {REGRESSION: "▼", IMPROVEMENT: "▲", NOISE: "~", SAME: ""}
 LEGEND = "▼ worse, ▲ better, ~ noise or within what is tolerated, = the same"
-_UNITS = "certified accuracy at r in percentage points, median radius in examples"
+UNITS = "certified accuracy at r in percentage points, median radius in examples"
 
 
 def verdict(found: Comparison) -> str:
@@ -37,13 +35,18 @@ def verdict(found: Comparison) -> str:
     if found.exit_code == 4:
         return f"nothing is comparable: {found.reason}"
     count = len(found.regressions)
-    compared = [change for cell in found.cells for _, change in cell.changes()]
+    changes = [change for cell in found.cells for _, change in cell.changes()]
+    compared = [change for change in changes if change.verdict != NOT_COMPARABLE]
     noise = sum(change.verdict == NOISE for change in compared)
     same = sum(change.verdict == SAME for change in compared)
     better = sum(change.verdict == IMPROVEMENT for change in compared)
     rest = f"{len(compared)} numbers compared: {same} the same, {noise} noise, {better} better"
+    unknown = sum(t.verdict == NOT_COMPARABLE for cell in found.cells for t in cell.threats)
+    rest += f"; {unknown} threats not comparable" if unknown else ""
     if count:
         return f"{count} regression{'s' if count > 1 else ''} ({rest})"
+    if found.incomparable:
+        return f"not comparable: {', '.join(found.incomparable)}; else no regression ({rest})"
     return f"no regression ({rest})"
 
 
@@ -67,9 +70,10 @@ def remarks(found: Comparison) -> list[str]:
             changed = ", ".join(f"{k} {b} -> {a}" for k, (b, a) in cell.pair.changed.items())
             lines.append(f"{cell.label}: its parameters have changed: {changed}")
         lines += [
-            f"{cell.label} under {threat.threat}: {threat.verdict}: {threat.reason}"
+            f"{cell.label} under {threat.threat}: "
+            f"{f'{threat.verdict}: ' if threat.verdict else ''}{threat.reason}"
             for threat in cell.threats
-            if threat.verdict and threat.verdict != REGRESSION
+            if threat.reason and threat.verdict != REGRESSION
         ]
         lines += [
             f"{cell.label}: the gate {change.name} {change.rule} cannot be judged: {change.note}"
@@ -94,7 +98,7 @@ def _marked(change: Change, text: str) -> str:
     return f"{mark}{text}" if mark and change.verdict != SAME else text
 
 
-def _accuracy_rows(cell: CellChange) -> list[tuple[ThreatChange, list[Change]]]:
+def accuracy_rows(cell: CellChange) -> list[tuple[ThreatChange, list[Change]]]:
     """By threat the changes worth a column: clean accuracy, each r, the median radius."""
     columns = accuracy_columns(cell)
     return [
@@ -111,11 +115,12 @@ def _accuracy_rows(cell: CellChange) -> list[tuple[ThreatChange, list[Change]]]:
     ]
 
 
-def _heads(cell: CellChange) -> list[str]:
+def heads(cell: CellChange) -> list[str]:
+    """The headings of :func:`accuracy_rows`."""
     return ["clean", *(f"r={r}" for r in accuracy_columns(cell)), "median"]
 
 
-def _short(change: Change) -> str:
+def short(change: Change) -> str:
     """A difference without its unit, which the heading says."""
     text = difference(change)
     if change.metric in (ACCURACY, "clean_accuracy"):
@@ -124,61 +129,20 @@ def _short(change: Change) -> str:
     return _marked(change, text)
 
 
-def _compared(found: Comparison) -> list[CellChange]:
+def compared_cells(found: Comparison) -> list[CellChange]:
+    """The cells that there are numbers of, before and after."""
     return [cell for cell in found.cells if any(threat.changes for threat in cell.threats)]
 
 
-def terminal(found: Comparison) -> RenderableType:
-    """Differences in percentage points, a table for each cell, then cost, then what it means."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    parts: list[RenderableType] = []
-    for cell in _compared(found):
-        parts.append(Text(_title(cell), style="bold"))
-        table = Table(box=None, pad_edge=False)
-        table.add_column("new - base")
-        for head in _heads(cell):
-            table.add_column(head, justify="right", no_wrap=True)
-        for threat, changes in _accuracy_rows(cell):
-            table.add_row(threat.threat, *(_styled(c, _short(c)) for c in changes))
-        parts += [table, Text()]
-    rows = [cell for cell in _compared(found) if cell.costs]
-    if rows:
-        table = Table(box=None, pad_edge=False)
-        table.add_column("cost", overflow="fold")
-        for name in ("training", "predicting", "certifying", "total", "memory"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for cell in rows:
-            table.add_row(cell.label, *(_styled(c, _cost(c)) for c in cell.costs))
-        parts += [table, Text()]
-    if rows:
-        parts += [Text(_UNITS), Text(LEGEND), Text()]
-    for line in remarks(found):
-        parts.append(Text(line))
-    for line in found.regressions:
-        parts.append(Text(f"REGRESSION  {line}", style="bold red"))
-    for line in improvements(found):
-        parts.append(Text(f"better      {line}", style="green"))
-    parts.append(Text(verdict(found), style="bold"))
-    return Group(*parts)
-
-
-def _styled(change: Change, text: str) -> RenderableType:
-    from rich.text import Text
-
-    styles = {REGRESSION: "bold red" if change.rule.gates else "red", IMPROVEMENT: "green"}
-    return Text(text, style=styles.get(change.verdict, ""))
-
-
-def _title(cell: CellChange) -> str:
+def title(cell: CellChange) -> str:
+    """The cell's name; both names where another stands in its place."""
     if cell.pair.replaced and cell.pair.new is not None:
         return f"{cell.label} -> {cell.pair.new['label']}"
     return cell.label
 
 
-def _cost(change: Change) -> str:
+def cost(change: Change) -> str:
+    """What the new run needed, and the difference where the two can be compared."""
     text = value(change.metric, change.new)
     if math.isnan(change.expected) or math.isnan(change.new):
         return text
@@ -197,16 +161,16 @@ def markdown(found: Comparison) -> str:
     ):
         if told_lines:
             lines += [f"## {head}", "", *(f"- {plain(line)}" for line in told_lines), ""]
-    for cell in _compared(found):
-        lines += [f"## {plain(_title(cell))}", ""]
+    for cell in compared_cells(found):
+        lines += [f"## {plain(title(cell))}", ""]
         rows = [
             [threat.threat, threat.guarantees[1], *(_both(change) for change in changes)]
-            for threat, changes in _accuracy_rows(cell)
+            for threat, changes in accuracy_rows(cell)
         ]
-        lines += [*_table(["threat", "guarantee", *_heads(cell)], rows, texts=2), ""]
+        lines += [*_table(["threat", "guarantee", *heads(cell)], rows, texts=2), ""]
         costs = [[name, _both(change)] for name, change in zip(COSTS, cell.costs, strict=True)]
         lines += [*_table(["cost", "base -> new"], costs, texts=1), ""]
-    if _compared(found):
+    if compared_cells(found):
         lines += [f"Certified accuracy at r, base -> new. {LEGEND}.", ""]
     return "\n".join(lines)
 

@@ -7,12 +7,17 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import RunFolderError
+from harness.report.published import KEY, is_published
 from harness.store import read_npz
+
+if TYPE_CHECKING:
+    from harness.report.load import RunResult
 
 IntArray = NDArray[np.int64]
 
@@ -41,20 +46,22 @@ class Pointwise:
         return np.where(self.right, self.radii, -1)
 
 
-def load_pointwise(folder: Path) -> dict[tuple[str, str], Pointwise]:
-    """By cell label and threat, what the run in that folder proved of each test example.
+def load_pointwise(run: RunResult) -> dict[tuple[str, str], Pointwise]:
+    """By cell label and threat, what the run proved of each test example.
 
     Empty where nothing is kept by example: combined reports, older runs, and certificates of
     expected accuracy. Raises RunFolderError for a file that is damaged.
     """
-    table, archive = folder / "certificates.csv", folder / "certificates.npz"
-    if archive.exists():
+    table, archive = run.folder / "certificates.csv", run.folder / "certificates.npz"
+    if is_published(run.manifest):
+        # Only what the seal covers: an archive that somebody put beside it is not.
+        covered = table.name in run.manifest[KEY]["files"]
+        arrays: Mapping[str, IntArray] = _read_table(table) if covered else {}
+    elif archive.exists():
         stored = read_npz(archive)
         if stored is None:
             raise RunFolderError(f"{archive} is damaged: run the run's command again")
-        arrays: Mapping[str, IntArray] = stored.arrays
-    elif table.exists():
-        arrays = _read_table(table)
+        arrays = stored.arrays
     else:
         return {}
     labels = arrays.get("labels")

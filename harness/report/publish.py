@@ -33,25 +33,29 @@ def publish(run: Path, target: Path) -> list[Path]:
     result = load_run(run)
     if is_published(result.manifest):
         raise RunFolderError(f"{run} is a published report already; publish the run itself")
-    _check_target(target, run)
+    former = _former(target, run)
     files = _files(result)
     manifest = sealed(_manifest(result), files)
     files["manifest.json"] = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
     (target / "manifest.json").unlink(missing_ok=True)
-    for left in _former(target) - files.keys():
+    for left in former - files.keys():
         (target / left).unlink(missing_ok=True)
     for name, content in files.items():
         write_atomically(target / name, content)
     return [target / name for name in files]
 
 
-def _check_target(target: Path, run: Path) -> None:
+def _former(target: Path, run: Path) -> set[str]:
+    """The files of the report that was published there before; none in a new folder.
+
+    Raises RunFolderError for a folder that holds anything else.
+    """
     if target.resolve() == run.resolve():
         raise RunFolderError(f"{target} is the run itself; name another folder")
     if target.exists() and not target.is_dir():
         raise RunFolderError(f"{target} is a file; name a folder")
     if not target.is_dir() or not any(target.iterdir()):
-        return
+        return set()
     try:
         manifest: Any = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -60,11 +64,9 @@ def _check_target(target: Path, run: Path) -> None:
         raise RunFolderError(
             f"{target} is not empty and holds no published report; name another folder"
         )
-
-
-def _former(target: Path) -> set[str]:
-    """What an earlier publication may have left there."""
-    return {f"figures/{path.name}" for path in (target / "figures").glob("*.png")}
+    listed = manifest[KEY].get("files", {}) if isinstance(manifest[KEY], dict) else {}
+    names = {str(name) for name in listed if not Path(name).is_absolute() and ".." not in name}
+    return names | {"certificates.csv"}
 
 
 def _files(result: RunResult) -> dict[str, bytes]:
@@ -76,7 +78,7 @@ def _files(result: RunResult) -> dict[str, bytes]:
         "curves.csv": curves_csv(result, _falls(result.curves)),
         "summary.csv": (result.folder / "summary.csv").read_text(encoding="utf-8"),
     }
-    points = load_pointwise(result.folder)
+    points = load_pointwise(result)
     if points:
         texts["certificates.csv"] = pointwise_csv(points)
     files = {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}

@@ -1,7 +1,10 @@
 """``harness compare`` and ``harness publish`` as a CI job and its author meet them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,11 +147,12 @@ def test_line_ends_that_git_changes_are_no_edit(good, tmp_path):
 def test_publishing_again_replaces_and_anything_else_is_left_alone(good, bad, tmp_path):
     target = tmp_path / "made"
     assert harness("publish", good, target).exit_code == 0
-    (target / "figures" / "pareto.png").write_bytes(b"of an earlier publication")
     (target / "NOTES").write_text("mine")
+    (bad / "certificates.npz").unlink()  # as an older run, which keeps nothing by example
     assert harness("publish", bad, target).exit_code == 0
+    assert not (target / "certificates.csv").exists()
     assert harness("compare", target, bad).exit_code == 0
-    assert not (target / "figures" / "pareto.png").exists()
+    assert harness("compare", good, target).exit_code == 1
     assert (target / "NOTES").read_text() == "mine"
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -197,3 +201,49 @@ def test_real_runs_a_worse_parameter_fails_and_another_seed_passes(tiny_npz, tmp
     fails = harness("compare", published, worse)
     assert fails.exit_code == 1
     assert "certified_accuracy@10" in fails.output
+
+
+def test_an_archive_beside_a_published_report_is_not_read(good, bad, tmp_path):
+    target = tmp_path / "made"
+    assert harness("publish", good, target).exit_code == 0
+    shutil.copy(bad / "certificates.npz", target)
+    assert harness("compare", target, bad).exit_code == 1
+
+
+def test_a_seal_that_was_taken_off_is_missed(good, tmp_path):
+    target = tmp_path / "made"
+    assert harness("publish", good, target).exit_code == 0
+    manifest = json.loads((target / "manifest.json").read_text())
+    del manifest["published"]
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    result = harness("compare", target, good)
+    assert result.exit_code == 2
+    assert "manifest.json was edited" in result.stderr
+
+
+def test_links_stay_links_and_pipes_stay_pipes(good, tmp_path):
+    (tmp_path / "real.md").write_text("")
+    (tmp_path / "link.md").symlink_to(tmp_path / "real.md")
+    options = ["--markdown", tmp_path / "link.md", "--json", "/dev/null"]
+    assert harness("compare", good, good, *options).exit_code == 0
+    assert (tmp_path / "link.md").is_symlink()
+    assert "no regression" in (tmp_path / "real.md").read_text()
+    assert not Path("/dev/null").is_file()
+
+
+def test_a_terminal_without_the_marks_gets_question_marks(good, bad):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "compare", str(good), str(bad)],
+        capture_output=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert b"REGRESSION" in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
+def test_names_with_brackets_are_shown_whole(made_run, made_cell):
+    run = made_run("run", made_cell("a[k=20][/red]", {"any": [60] * N}))
+    result = harness("compare", run, run)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("a[k=20][/red]") == 2

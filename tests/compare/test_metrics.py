@@ -44,6 +44,9 @@ def test_a_rule_tolerates_what_it_says(text, base, worst):
         ("train_s:-50%", "rises when it worsens: [+]50%"),
         ("train_s:+5pp", "not counted in pp; allowed: %, s, no unit"),
         ("median_radius:-1pp", "not counted in pp"),
+        ("certified_accuracy:-5", "tolerates everything: wanted less than 1"),
+        ("clean_accuracy:-100%", "tolerates everything: wanted less than 100%"),
+        ("abstained:+100pp", "tolerates everything: wanted less than 100pp"),
         ("clean_accuracy@50:-1pp", "only certified_accuracy is taken at an r"),
     ],
 )

@@ -7,11 +7,13 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from harness.compare.comparison import Comparison, compare_runs
+from harness.compare.comparison import Comparison
 from harness.compare.figure import figure
+from harness.compare.judge import compare_runs
 from harness.compare.machine_readable import as_json, as_junit
 from harness.compare.metrics import Rules
-from harness.compare.tables import markdown, terminal, verdict
+from harness.compare.tables import markdown, verdict
+from harness.compare.terminal import ComparisonTable
 from harness.report.figures import render
 from harness.report.load import load_run
 
@@ -36,15 +38,15 @@ def found(runs):
 
 def shown(found, width=80):
     file = io.StringIO()
-    Console(file=file, width=width, highlight=False).print(terminal(found))
+    Console(file=file, width=width, highlight=False).print(ComparisonTable(found))
     return file.getvalue()
 
 
 def test_the_terminal_names_each_regression_and_ends_with_the_verdict(found):
     text = shown(found, width=200)
-    assert f"REGRESSION  {ODD} under any: certified_accuracy@50" in text
+    assert f"REGRESSION {ODD} under any: certified_accuracy@50" in text
     assert "9 examples worse, 0 better" in text
-    assert "REGRESSION  gone: vanished" in text
+    assert "REGRESSION gone: vanished" in text
     assert text.strip().splitlines()[-1].startswith("2 regressions (")
     assert max(map(len, shown(found).splitlines())) <= 80
 

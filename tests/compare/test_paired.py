@@ -34,12 +34,23 @@ def test_what_is_noise():
 
 
 def test_examples_are_compared_one_by_one():
-    labels = np.array([1, 1, 1, 1, 0])
-    base = Pointwise(np.array([1, 1, 1, 0, 0]), np.array([9, 5, 5, 7, -1]), labels)
-    new = Pointwise(np.array([1, 1, 0, 1, 0]), np.array([9, 3, 8, 4, 2]), labels)
+    labels = np.array([1, 1, 1, 1, 0, 0])
+    base = Pointwise(np.array([1, 1, 1, 0, 0, 1]), np.array([9, 5, 5, 7, -1, 3]), labels)
+    new = Pointwise(np.array([1, 1, 0, 1, 0, 1]), np.array([9, 3, 8, 4, 2, 9]), labels)
     assert compare("clean_accuracy", base, new, None) == Paired(worse=1, better=1)
     assert compare("certified_accuracy", base, new, 5) == Paired(worse=2, better=0)
     assert compare("certified_accuracy", base, new, 0) == Paired(worse=1, better=2)
     assert compare("abstained", base, new, None) == Paired(worse=0, better=1)
-    assert compare("median_radius", base, new, None) == Paired(worse=2, better=2)
+    assert compare("median_radius", base, new, 4) == Paired(worse=2, better=1)
     assert compare("max_radius", base, new, None) is None
+
+
+def test_too_few_examples_and_others_are_not_paired():
+    five = Pointwise(np.ones(5, dtype=int), np.full(5, 9), np.ones(5, dtype=int))
+    lost = Pointwise(np.zeros(5, dtype=int), np.full(5, 9), np.ones(5, dtype=int))
+    assert compare("clean_accuracy", five, lost, None) is None  # 5 of 5 would be p = 0.0625
+    six, other = (
+        Pointwise(np.ones(6, dtype=int), np.full(6, 9), np.array([1, 1, 1, 1, 1, last]))
+        for last in (0, 1)
+    )
+    assert compare("clean_accuracy", six, other, None) is None

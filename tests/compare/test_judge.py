@@ -10,8 +10,8 @@ from harness.compare.comparison import (
     NOT_COMPARABLE,
     REGRESSION,
     SAME,
-    compare_runs,
 )
+from harness.compare.judge import compare_runs
 from harness.compare.metrics import Rules
 from harness.errors import UsageError
 from harness.report.load import load_run
@@ -175,10 +175,7 @@ def test_a_guarantee_that_weakens_is_a_regression(made_run, made_cell):
 
 
 def test_a_cell_that_fails_now_is_a_regression(made_run, made_cell):
-    fine, other = (
-        made_cell("a", {"any": lowered(0)}),
-        made_cell("b", {"any": lowered(0)}, defense="b"),
-    )
+    fine, other = (made_cell(name, {"any": lowered(0)}, defense=name) for name in "ab")
     broken = made_cell("a", {}, defense="a", error="ValueError: no")
     base = made_run("base", fine, other)
     found = compared(base, made_run("new", broken, other))
@@ -233,3 +230,85 @@ def test_differences_that_explain_others_are_noted(made_run, made_cell):
     cell = made_cell("a", {"any": lowered(0)})
     found = compared(made_run("base", cell), made_run("new", cell, seed=3))
     assert found.notes == ["seeds differ: 0 and 3"]
+
+
+def test_a_cell_of_which_nothing_can_be_compared_is_no_silent_pass(made_run, made_cell):
+    def sampled(alpha, radii):
+        guarantee = f"probabilistic (alpha={alpha} per defense)"
+        return made_cell("a", {"any": radii}, defense="a", guarantee=guarantee)
+
+    fine = made_cell("b", {"any": lowered(0)}, defense="b")
+    base = made_run("base", sampled(0.001, lowered(0)), fine)
+    found = compared(base, made_run("new", sampled(0.01, [0] * N), fine))
+    assert found.incomparable == ["a"]
+    assert found.exit_code == 4
+    other = made_cell("b", {"any": [1] * N}, defense="b")
+    assert compared(base, made_run("worse", sampled(0.01, [0] * N), other)).exit_code == 1
+    failed = made_cell("a", {}, defense="a", error="no")
+    assert compared(made_run("only", sampled(0.1, [5] * N)), made_run("f", failed)).exit_code == 1
+
+
+def test_the_median_is_tested_where_it_is_decided(made_run, made_cell):
+    """210 examples fall below a half's worth, 190 rise a little: as many better as worse."""
+    base = made_run("base", made_cell("a", {"any": [190] * N}))
+    new = made_run("new", made_cell("a", {"any": [199] * 190 + [101] * 210}))
+    found = compared(base, new, "none", "median_radius:-5%")
+    assert change(found, "median_radius").verdict == REGRESSION
+    assert found.exit_code == 1
+
+
+def test_a_number_that_is_not_known_any_more_is_a_regression(made_run, made_cell):
+    base = made_run("base", made_cell("a", {"any": lowered(0)}))
+    new = made_run("new", made_cell("a", {"any": lowered(0)}))
+    summary = (new / "summary.csv").read_text().replace(",1.0,0.0,60,", ",,0.0,60,")
+    (new / "summary.csv").write_text(summary)
+    found = compared(base, new)
+    assert "not known any more" in found.regressions[0]
+    assert found.exit_code == 1
+
+
+def test_too_few_examples_leave_it_to_the_tolerance(made_run, made_cell):
+    base = made_run("base", made_cell("a", {"any": [60] * 5}))
+    assert compared(base, made_run("new", made_cell("a", {"any": [0] * 5}))).exit_code == 1
+
+
+def test_equal_parameters_are_paired_with_their_own_name_first(made_run, made_cell):
+    one, two = (made_cell(f"{x}/a", {"any": lowered(n)}) for x, n in (("A", 0), ("B", 50)))
+    found = compared(made_run("base", one, two), made_run("new", two, one))
+    assert found.exit_code == 0
+    assert [cell.pair.new["label"] for cell in found.cells] == ["A/a", "B/a"]
+
+
+def test_a_name_that_another_defense_took_is_another_cell(made_run, made_cell):
+    one, two = (made_cell("a", {"any": lowered(0)}, defense=name) for name in "ab")
+    assert compared(made_run("base", one), made_run("new", two)).exit_code == 4
+
+
+def test_data_without_a_digest_are_not_the_same_data(made_run, made_cell):
+    runs = [made_run(name, made_cell("a", {"any": [5] * 9}), digest=None) for name in "ab"]
+    assert compared(*runs).exit_code == 4
+
+
+def test_an_estimate_and_a_proof_are_not_compared_in_numbers(made_run, made_cell):
+    estimate = made_run("base", made_cell("a", {"any": lowered(0)}, guarantee="estimate"))
+    proof = made_run("new", made_cell("a", {"any": lowered(90)}))
+    assert compared(estimate, proof).exit_code == 0
+    assert compared(proof, estimate).exit_code == 1
+
+
+def test_what_was_not_measured_is_not_known(made_run, made_cell):
+    cell = made_cell("a", {"any": lowered(0)}, params={"limit": math.inf, "nothing": math.nan})
+    cell.seconds, cell.peak_rss_mb = {"train": 1.0, "predict": None}, None
+    found = compared(made_run("base", cell), made_run("new", cell))
+    assert found.exit_code == 0
+    assert found.cells[0].pair.changed == {}
+    assert change(found, "total_s").verdict == NOT_COMPARABLE
+    assert change(found, "train_s").verdict == SAME
+
+
+def test_blocks_of_two_machines_are_of_no_kind(made_run, made_cell):
+    both = costly(made_cell, 9.0, machine=None, calibration_s=0.1)
+    found = compared(
+        made_run("base", costly(made_cell, 2.0)), made_run("new", both), "train_s:+50%"
+    )
+    assert "another machine" in change(found, "train_s").note
