@@ -41,6 +41,8 @@ def verdict(found: Comparison) -> str:
     same = sum(change.verdict == SAME for change in compared)
     better = sum(change.verdict == IMPROVEMENT for change in compared)
     rest = f"{len(compared)} numbers compared: {same} the same, {noise} noise, {better} better"
+    slower = sum(change.verdict == REGRESSION and not change.fails for change in compared)
+    rest += f", {slower} worse without a gate" if slower else ""
     unknown = sum(t.verdict == NOT_COMPARABLE for cell in found.cells for t in cell.threats)
     rest += f"; {unknown} threats not comparable" if unknown else ""
     if count:

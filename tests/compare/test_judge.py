@@ -13,6 +13,7 @@ from harness.compare.comparison import (
 )
 from harness.compare.judge import compare_runs
 from harness.compare.metrics import Rules
+from harness.compare.tables import verdict as told_verdict
 from harness.errors import UsageError
 from harness.report.load import load_run
 
@@ -201,6 +202,7 @@ def test_seconds_are_judged_always_and_gate_when_asked(made_run, made_cell, base
     found = compared(*runs)
     assert change(found, "train_s").verdict == verdict
     assert found.exit_code == 0
+    assert ("worse without a gate" in told_verdict(found)) == (verdict == REGRESSION)
     gated = compared(*runs, "train_s:+50%")
     assert gated.exit_code == (1 if verdict == REGRESSION else 0)
 
