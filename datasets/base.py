@@ -11,15 +11,28 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.domain import (
+    UNDECLARED,
+    Declaration,
+    Domain,
+    declared_labels,
+    declared_range,
+    declared_size,
+    range_of,
+    whole_numbers,
+)
 from harness.errors import DataError, UsageError, unknown
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test examples with labels 0 ... c - 1.
+    """Training and test examples with labels 0 ... c - 1, and the domain that they are from.
 
     ``x_train`` (n, ...) and ``x_test`` (e, ...): uint8 images or finite floats, one shape for an
-    example. ``y_train`` (n,) and ``y_test`` (e,): int64 in 0 ... c - 1. ``label_names``: c names.
+    example. ``y_train`` (n,) and ``y_test`` (e,): int64 in 0 ... c - 1. ``label_names``: c names,
+    those of the domain, whether or not an example has that label. Without ``domain`` it is all that
+    the type can hold, and n is public. ``dataclasses.replace`` exchanges arrays and keeps the
+    domain: that is a poisoned version of the same problem.
     """
 
     name: str
@@ -28,10 +41,16 @@ class Dataset:
     x_test: NDArray[Any]
     y_test: NDArray[np.int64]
     label_names: tuple[str, ...]
+    domain: Domain = UNDECLARED
     digest: str = field(init=False)
-    """SHA-256 of the arrays' types, shapes and bytes and of the label names, not of ``name``."""
+    """SHA-256 of the arrays' types, shapes and bytes, of the label names and of what the domain
+    declares beyond them; not of ``name``."""
 
     def __post_init__(self) -> None:
+        if self.domain is UNDECLARED:
+            object.__setattr__(self, "domain", self._assumed())
+        if self.domain.label_names != self.label_names:
+            raise ValueError("label_names must be those of the domain")
         object.__setattr__(self, "digest", self._digest())
 
     @property
@@ -49,12 +68,23 @@ class Dataset:
         """c, the number of labels."""
         return len(self.label_names)
 
+    def _assumed(self) -> Domain:
+        kind = self.x_train.dtype
+        example = tuple(self.x_train.shape[1:])
+        missing = Declaration().missing
+        return Domain(self.label_names, example, str(kind), *range_of(kind), self.n_train, missing)
+
     def _digest(self) -> str:
         sha = hashlib.sha256()
         for part in (self.x_train, self.y_train, self.x_test, self.y_test):
             sha.update(f"{part.dtype.str}{part.shape}".encode())
             sha.update(np.ascontiguousarray(part).data)
         sha.update("\0".join(self.label_names).encode())
+        domain = self.domain
+        if (domain.lowest, domain.highest) != range_of(domain.dtype):
+            sha.update(f"range {domain.lowest!r} {domain.highest!r}".encode())
+        if domain.n_public != self.n_train:
+            sha.update(f"n_public {domain.n_public}".encode())
         return sha.hexdigest()
 
 
@@ -97,35 +127,38 @@ def checked(
     y_train: NDArray[Any],
     x_test: NDArray[Any],
     y_test: NDArray[Any],
+    declared: Declaration = Declaration(),  # noqa: B008 - it is frozen
 ) -> Dataset:
     """A :class:`Dataset` of raw arrays, or a DataError that names the array and what is wrong.
 
     ``x_train`` (n, ...) and ``x_test`` (e, ...) hold examples of one shape and one type: uint8
     stays, other real numbers and booleans become float32. ``y_train`` (n,) and ``y_test`` (e,) are
-    whole numbers; those that occur in training become 0 ... c - 1 in increasing order.
+    whole numbers. The labels that are ``declared``, else those of both arrays together, become
+    0 ... c - 1 in increasing order; a training set need not hold all of them.
     """
     x = {"x_train": x_train, "x_test": x_test}
     y = {"y_train": y_train, "y_test": y_test}
     _check_shapes(name, x, y)
-    x = {key: _checked_features(name, key, array) for key, array in x.items()}
-    y = {key: _checked_labels(name, key, array) for key, array in y.items()}
+    limits = declared_range(name, declared.value_range, x_train.dtype)
+    x = {key: _checked_features(name, key, array, limits) for key, array in x.items()}
+    y = {key: whole_numbers(name, key, array) for key, array in y.items()}
     if x["x_train"].dtype != x["x_test"].dtype:
         raise DataError(
             f"{name}: x_train is {x_train.dtype} and x_test is {x_test.dtype}; wanted one type"
         )
-    labels = np.unique(y["y_train"])
-    if labels.size < 2:
-        raise DataError(f"{name}: y_train holds one class only ({labels[0]}); wanted two or more")
-    strangers = np.setdiff1d(y["y_test"], labels)
-    if strangers.size:
-        raise DataError(f"{name}: y_test holds {strangers[0]}, a label that y_train does not have")
+    labels = declared_labels(name, declared.label_set, tuple(y.items()))
+    kind, n_public = x["x_train"].dtype, declared_size(name, declared.n_public, len(y_train))
+    names = tuple(str(label) for label in labels)
+    domain = Domain(names, tuple(x_train.shape[1:]), str(kind), *limits, n_public, declared.missing)
+    coded = {key: np.searchsorted(labels, array).astype(np.int64) for key, array in y.items()}
     return Dataset(
         name,
         x["x_train"],
-        np.searchsorted(labels, y["y_train"]).astype(np.int64),
+        coded["y_train"],
         x["x_test"],
-        np.searchsorted(labels, y["y_test"]).astype(np.int64),
-        tuple(str(label) for label in labels),
+        coded["y_test"],
+        label_names=names,
+        domain=domain,
     )
 
 
@@ -150,13 +183,13 @@ def _check_shapes(name: str, x: Mapping[str, NDArray[Any]], y: Mapping[str, NDAr
         )
 
 
-def _checked_features(name: str, key: str, x: NDArray[Any]) -> NDArray[Any]:
-    if x.dtype == np.uint8:
-        return np.ascontiguousarray(x)
+def _checked_features(
+    name: str, key: str, x: NDArray[Any], limits: tuple[float, float]
+) -> NDArray[Any]:
     if x.dtype.kind not in "biuf":
         raise DataError(f"{name}: {key} holds {x.dtype}; wanted uint8 or real numbers")
     with np.errstate(over="ignore"):  # what float32 has no room for is found as an infinity below
-        values = np.ascontiguousarray(x, dtype=np.float32)
+        values = np.ascontiguousarray(x, dtype=x.dtype if x.dtype == np.uint8 else np.float32)
     bad = np.argwhere(~np.isfinite(values))
     if bad.size:
         where = tuple(int(i) for i in bad[0])
@@ -164,17 +197,11 @@ def _checked_features(name: str, key: str, x: NDArray[Any]) -> NDArray[Any]:
             f"{name}: {key} holds {x[where]} in example {where[0]}; "
             f"wanted finite numbers up to {np.finfo(np.float32).max:.2g}"
         )
-    return values
-
-
-def _checked_labels(name: str, key: str, y: NDArray[Any]) -> NDArray[np.int64]:
-    if y.dtype.kind not in "biuf":
-        raise DataError(f"{name}: {key} holds {y.dtype}; wanted whole numbers")
-    # Doubles hold every whole number up to 2^53, and no label needs to be larger than that.
-    wrong = ~((np.abs(y.astype(np.float64)) <= 2**53) & (y == np.floor(y)))
-    if wrong.any():
-        where = int(np.argmax(wrong))
+    outside = (values < limits[0]) | (values > limits[1])
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
         raise DataError(
-            f"{name}: {key} holds {y[where]} in example {where}; wanted whole numbers up to 2^53"
+            f"{name}: {key} holds {x[where]} in example {where[0]}; "
+            f"the range is {limits[0]:g} to {limits[1]:g}"
         )
-    return y.astype(np.int64)
+    return values

@@ -10,9 +10,11 @@ import os
 from pathlib import Path
 
 from harness.datasets.base import Dataset, checked
+from harness.datasets.domain import Declaration
 from harness.datasets.idx import FILES, locate, read_canonical
 from harness.errors import DataError
 
+DOMAIN = Declaration(label_set=range(10), value_range=(0, 255), n_public=60_000)
 RAW = Path("MNIST", "raw")
 """Where torchvision keeps the files inside a data root."""
 
@@ -39,7 +41,7 @@ class Mnist:
         if paths is None:
             raise _not_found(root, "the download is not complete")
         arrays = read_canonical(paths)
-        return checked(self.name, **arrays)
+        return checked(self.name, **arrays, declared=DOMAIN)
 
 
 def default_data_root() -> Path:

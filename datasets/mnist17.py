@@ -7,9 +7,11 @@ from importlib import resources
 from pathlib import Path
 
 from harness.datasets.base import Dataset
+from harness.datasets.domain import Declaration
 from harness.datasets.npz import load_npz
 from harness.errors import DataError
 
+DOMAIN = Declaration(label_set=(1, 7), value_range=(0, 255), n_public=13_007)
 FILE = "mnist17.npz"
 DIGEST = "9c85dd72c17071a0816d3e7937ccdc73a96a2315f557ad87d06e74b4b02ecd17"
 """SHA-256 of the arrays and label names, as :attr:`Dataset.digest` defines it."""
@@ -30,7 +32,7 @@ class Mnist17:
         file = resources.files("harness.datasets.data") / FILE
         try:
             with file.open("rb") as stream:
-                dataset = load_npz(self.name, stream)
+                dataset = load_npz(self.name, stream, DOMAIN)
         except FileNotFoundError:
             raise DataError(f"{file} is missing; install the harness again") from None
         if dataset.digest != DIGEST:

@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets.base import Dataset, checked
+from harness.datasets.domain import Declaration
 from harness.errors import DataError, UsageError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+DECLARED = {"label_set": "label_set", "range": "value_range", "n_public": "n_public"}
+"""Arrays that may be there, and what of a :class:`Declaration` they are."""
 SUFFIX = ".npy"
 
 UNREADABLE = (
@@ -36,13 +39,19 @@ UNREADABLE = (
 
 
 class Npz:
-    """Arrays ``x_train, y_train, x_test, y_test`` in one .npz file; what else is in it is ignored.
+    """Arrays ``x_train, y_train, x_test, y_test`` in one .npz file, and what it declares.
 
-    Examples are uint8 or real numbers, the first axis counts them. Labels are whole numbers.
+    Examples are uint8 or real numbers, the first axis counts them. Labels are whole numbers. The
+    file may declare its domain: ``label_set``, all labels that an example can have; ``range``, the
+    lowest and the highest value; ``n_public``, the size of the clean training set. What else is in
+    it is ignored.
     """
 
     name = "npz"
-    summary = f"your own arrays: npz:PATH, a .npz file with {', '.join(KEYS)}"
+    summary = (
+        f"your own arrays: npz:PATH, a .npz file with {', '.join(KEYS)}; it may declare "
+        f"{', '.join(DECLARED)}"
+    )
     takes_argument = True
 
     def load(self, argument: str | None, data_root: Path | None) -> Dataset:
@@ -61,8 +70,10 @@ class Npz:
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def load_npz(name: str, file: IO[bytes]) -> Dataset:
+def load_npz(name: str, file: IO[bytes], declared: Declaration | None = None) -> Dataset:
     """The data set in an open .npz file, called ``name`` also in errors.
+
+    Its domain is ``declared`` or, without that, what the file itself declares.
 
     Raises DataError for a file that is truncated, tampered with or not a .npz, that misses an
     array or holds pickled objects, and for arrays that :func:`harness.datasets.base.checked`
@@ -80,7 +91,11 @@ def load_npz(name: str, file: IO[bytes]) -> Dataset:
                 f"{name} has no {', '.join(missing)}; it holds "
                 f"{', '.join(present) or 'no arrays'} and wanted are {', '.join(KEYS)}"
             )
-        return checked(name, *(_array(name, archive, key) for key in KEYS))
+        if declared is None:
+            said = [key for key in DECLARED if key in present]
+            declared = Declaration(**{DECLARED[k]: _array(name, archive, k) for k in said})
+        arrays = {key: _array(name, archive, key) for key in KEYS}
+        return checked(name, **arrays, declared=declared)
 
 
 def _array(name: str, archive: zipfile.ZipFile, key: str) -> NDArray[Any]:

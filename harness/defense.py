@@ -51,12 +51,22 @@ def certify_field(default: Any, **kwargs: Any) -> Any:
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes that a defense may plan with: n, e, c and the shape of one example."""
+    """The sizes of a data set: n, e, c and the shape of one example, and the public n.
+
+    Plan with ``n_public``, the declared size of the clean training set: a number of parts, a
+    penalty or a divisor that followed ``n_train`` would follow the attacker, who may insert and
+    delete. It is ``n_train`` unless declared.
+    """
 
     n_train: int
     n_test: int
     n_labels: int
     example: tuple[int, ...]
+    n_public: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.n_public:
+            object.__setattr__(self, "n_public", self.n_train)
 
     @property
     def dimension(self) -> int:
@@ -170,7 +180,11 @@ class Defense(ABC, Generic[P]):
         """The threats that these parameters' certificate covers."""
 
     def check(self, shape: Shape) -> None:
-        """Raises UsageError where the parameters cannot work on data of that shape."""
+        """Raises UsageError where the parameters cannot work on data of that shape.
+
+        What a poisoning can change, ``shape.n_train``, must not decide: a training set that is
+        refused has no prediction, and no certificate covers that.
+        """
 
     def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
         """How the base models are cut into blocks: by the cell alone, not by the machine.

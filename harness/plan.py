@@ -82,7 +82,11 @@ class Plan:
 def shape_of(dataset: Dataset) -> Shape:
     """The sizes of a data set."""
     return Shape(
-        dataset.n_train, dataset.n_test, dataset.n_labels, tuple(dataset.x_train.shape[1:])
+        dataset.n_train,
+        dataset.n_test,
+        dataset.n_labels,
+        tuple(dataset.x_train.shape[1:]),
+        dataset.domain.n_public,
     )
 
 

@@ -233,4 +233,11 @@ def tiny_dataset(n_labels: int = 2, n_train: int = 48, n_test: int = 12) -> Data
         for band, columns in enumerate(np.array_split(np.arange(8), n_labels)):
             x[np.ix_(y == band, np.arange(8), columns)] += 105
         arrays[f"x_{part}"], arrays[f"y_{part}"] = x.astype(np.uint8), y
-    return Dataset(name="tiny", label_names=tuple(map(str, range(n_labels))), **arrays)
+    return Dataset(
+        "tiny",
+        arrays["x_train"],
+        arrays["y_train"],
+        arrays["x_test"],
+        arrays["y_test"],
+        label_names=tuple(map(str, range(n_labels))),
+    )

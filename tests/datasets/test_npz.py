@@ -205,7 +205,7 @@ def test_a_header_that_promises_more_than_there_is_room_for(tmp_path, shape):
         ({"x_train": GOOD["x_train"][0, 0]}, "x_train has shape (5,); wanted (examples, ...)"),
         ({"y_train": GOOD["y_train"][:-1]}, "x_train has 40 examples and y_train has 39 labels"),
         ({"x_test": GOOD["x_test"][:, :4]}, "an example has shape (5, 5) in x_train and (4, 5)"),
-        ({"y_train": np.zeros(40)}, "y_train holds one class only (0); wanted two or more"),
+        ({"y_train": np.zeros(40), "y_test": np.zeros(8)}, "one label only (0); wanted"),
     ],
     ids=["NaN", "NaN label", "shape", "lengths", "shapes", "one class"],
 )
