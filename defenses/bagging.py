@@ -95,13 +95,15 @@ class Bagging(Defense[BaggingParameters]):
         """
         if self._is_exact():
             return self._probabilities(task)
+        from harness.learners.fitting import fit_all
+
         p = self.params
         learner = task.learner(p.learner)
         x, x_test = task.images() if learner.images else task.features(p.features)
         rng = task.rng()
         drawn = rng.integers(task.shape.n_train, size=(len(task.models), p.k))
         with task.phase("train"):
-            models = learner.fit(x[drawn], task.labels()[drawn], task.shape.n_labels, rng)
+            models = fit_all(learner, x[drawn], task.labels()[drawn], task.shape.n_labels, rng)
         with task.phase("predict"):
             predicted = models.predict(x_test)
             votes = [(predicted == label).sum(0).cpu() for label in range(task.shape.n_labels)]

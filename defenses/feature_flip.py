@@ -29,6 +29,7 @@ from harness.defense import (
 )
 from harness.errors import UsageError
 from harness.flips import exact_radius, kl_radius
+from harness.learners.fitting import fit_all
 from harness.learners.naive_bayes import NaiveBayes
 from harness.threats import Threat, Unit, cost, covered
 
@@ -107,7 +108,8 @@ class FeatureFlip(Defense[FeatureFlipParameters]):
         flips = torch.from_numpy(rng.random(x.shape) < beta).to(x.device)
         noisy_y = np.where(rng.random(y.shape) < beta, 1 - y, y)
         noisy_x = torch.where(flips, 1 - x, x)
-        return learner.fit(noisy_x[None], torch.from_numpy(noisy_y).to(x.device)[None], 2, rng)
+        labels = torch.from_numpy(noisy_y).to(x.device)
+        return fit_all(learner, noisy_x[None], labels[None], 2, rng)
 
     def _fit_counts(
         self, learner: NaiveBayes, x: Tensor, y: NDArray[Any], m: int, rng: np.random.Generator

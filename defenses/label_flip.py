@@ -89,7 +89,8 @@ class LabelFlip(Defense[LabelFlipParameters]):
         p = self.params
         x, x_test = task.features(p.features)
         with task.phase("train"):
-            influence = ridge_influence(x.double(), x_test.double(), p.penalty * len(x))
+            penalty = p.penalty * task.shape.n_public
+            influence = ridge_influence(x.double(), x_test.double(), penalty)
         bound, chunk = self._bound(task), _CHUNK if task.shape.n_labels == 2 else _CHUNK_OF_MANY
         rows = max(1, chunk // task.shape.n_train)
         with task.phase("predict"):

@@ -1,7 +1,8 @@
 """Fixed maps from a raw example to the features that base models see.
 
 Each is computed from one example alone, never from statistics of the training set: otherwise a
-poisoned example could reach every base model, and the certificates would not hold.
+poisoned example could reach every base model, and the certificates would not hold. Each is total:
+any example of the domain, however extreme, has finite features of bounded size.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ HOG_SMOOTHING = 1.0
 """Standard deviation in pixels of the Gaussian that smooths the image before the gradient."""
 HOG_POOLING = 3 / 28
 """Standard deviation of the Gaussian that pools gradients, as a fraction of the image's side."""
+
+LARGEST = 2.0**40
+"""Values are cut off here, one by one: squares of them, and sums of those, stay within float32."""
 
 _ARCTANGENT = (
     0.00352214154639,
@@ -79,14 +83,14 @@ def compute(name: str, x: NDArray[Any], chunk: int = 100) -> Tensor:
     """
     check_features(name, x.shape[1:])
     if name == "hog":
-        parts = [_hog(images(x[i : i + chunk])) for i in range(0, len(x), chunk)]
+        parts = [_hog(images(x[i : i + chunk])) for i in range(0, max(len(x), 1), chunk)]
         return torch.cat(parts)
     values = _unit(x).flatten(1)
     return (values > 0.5).float() if name == "binarised" else values
 
 
 def images(x: NDArray[Any]) -> Tensor:
-    """Raw examples as float32 (n, channels, height, width), uint8 divided by 255.
+    """Raw examples as float32 (n, channels, height, width), uint8 divided by 255, all finite.
 
     Raises UsageError for examples that are not images.
     """
@@ -100,9 +104,15 @@ def images(x: NDArray[Any]) -> Tensor:
 
 
 def _unit(x: NDArray[Any]) -> Tensor:
-    """``x`` as float32, uint8 divided by 255. Copied where torch could not share the memory."""
-    values = torch.from_numpy(np.require(x, requirements=["C", "W"])).float()
-    return values / 255 if x.dtype == np.uint8 else values
+    """``x`` as float32, uint8 divided by 255, else bounded: a copy."""
+    if x.dtype == np.uint8:
+        return torch.from_numpy(np.require(x, requirements=["C", "W"])).float() / 255
+    return bounded(torch.from_numpy(np.array(x, dtype=np.float32)))
+
+
+def bounded(values: Tensor) -> Tensor:
+    """``values`` cut off at LARGEST on both sides, NaN at 0: in place, each value by itself."""
+    return values.nan_to_num_(nan=0.0).clamp_(-LARGEST, LARGEST)
 
 
 def _hog(x: Tensor) -> Tensor:

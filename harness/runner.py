@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ class CellResult:
     """What :mod:`harness.calibration` measured beside the training; None for older evidence."""
     machine: str | None = None
     """The kind of machine that trained it; None where that is not known or blocks differ."""
+    unfitted: Mapping[str, int] = field(default_factory=dict)
+    """How many base models were not fitted as intended, by reason."""
     error: str | None = None
 
     @property
@@ -168,6 +171,7 @@ class Runner:
             stored.meta["peak_rss_mb"],
             stored.meta.get("calibration_s"),
             stored.meta.get("machine"),
+            stored.meta.get("unfitted", {}),
         )
 
     def _certify(self, cell: Cell, evidence: Evidence, threat: Threat) -> Proved:
@@ -220,6 +224,7 @@ class Runner:
             "peak_rss_mb": memory.megabytes(),
             "calibration_s": calibration_s,
             "machine": fingerprint(self.device),
+            "unfitted": task.unfitted(),
         }
         part = Stored(arrays, {**task.seconds, **meta})
         self.folder.save_block(cell.name, cell.key, index, part)
@@ -228,6 +233,9 @@ class Runner:
 
 def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, Any]:
     machines = {part.meta.get("machine") for part in parts}
+    unfitted: Counter[str] = Counter()
+    for part in parts:
+        unfitted.update(part.meta.get("unfitted", {}))
     return {
         "n_models": sum(map(len, blocks)),
         "train": sum(part.meta["train"] for part in parts),
@@ -235,6 +243,7 @@ def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, A
         "peak_rss_mb": max(part.meta["peak_rss_mb"] for part in parts),
         "calibration_s": _yardstick(parts),
         "machine": machines.pop() if len(machines) == 1 else None,
+        "unfitted": dict(sorted(unfitted.items())),
     }
 
 

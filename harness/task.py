@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,6 +91,7 @@ class BlockTask(Task):
         self._charged: set[str] = set()
         self.seconds = {"train": 0.0, "predict": 0.0}
         self._making = 0.0
+        self._learners: list[Learner] = []
         self.reported = 0
 
     def rng(self) -> np.random.Generator:
@@ -112,7 +114,15 @@ class BlockTask(Task):
         return both
 
     def learner(self, spec: str) -> Learner:
-        return learner_of(self._registry, spec)
+        self._learners.append(learner_of(self._registry, spec))
+        return self._learners[-1]
+
+    def unfitted(self) -> dict[str, int]:
+        """How many base models of this block were not fitted as intended, by reason."""
+        total: Counter[str] = Counter()
+        for learner in self._learners:
+            total.update(learner.unfitted)
+        return {why: models for why, models in sorted(total.items()) if models}
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

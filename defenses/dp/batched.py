@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from harness.defenses.dp.mechanism import Mechanism, Step, outputs_for
+from harness.defenses.dp.mechanism import Mechanism, Step
 
 GATHER_BELOW = 1 / 200
 """Sample rates below this gather each model's own examples; above, a masked product is faster."""
@@ -25,19 +24,17 @@ _CLIP_SLACK = 1e-6
 
 
 def train(
-    x: Tensor, y: Tensor, n_labels: int, mechanism: Mechanism, steps: Iterable[Step]
+    x: Tensor, y: Tensor, mechanism: Mechanism, steps: Iterable[Step], *, never_clipped: bool
 ) -> Tensor:
     """Weights (D, N, o) of N models after ``steps``, all starting from zero.
 
-    ``x`` (n, D) float32 and ``y`` (n,) int64 in 0 ... n_labels - 1 are the examples; a bias is a
-    constant feature. o is 1 for two labels: the score of label 1, logistic loss. Otherwise it is
-    ``n_labels``: scores, cross-entropy of their softmax.
+    ``x`` (n, D) float32 and ``y`` (n,) int64 in 0 ... c - 1 are the examples; a bias is a constant
+    feature. The noise of ``steps`` has o = 1 for two labels: the score of label 1, logistic loss;
+    otherwise o = c: scores, cross-entropy of their softmax. ``never_clipped`` says that no example
+    could have a gradient above the clip. Whether that is so for those at hand is not looked at: one
+    of them could then decide how all others are treated.
     """
-    outputs = outputs_for(n_labels)
-    # |sigmoid - y| <= 1, |softmax - one-hot| <= sqrt(2)
-    steepest = float(torch.linalg.vector_norm(x, dim=1).max()) if len(x) else 0.0
-    steepest *= 1.0 if outputs == 1 else math.sqrt(2)
-    clip = mechanism.clip if steepest > mechanism.clip else None
+    clip = None if never_clipped else mechanism.clip
     weights: Tensor | None = None
     for step in steps:
         noise = step.noise.to(x.device)

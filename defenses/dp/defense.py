@@ -8,8 +8,8 @@ says for each test example how many poisonings it withstands.
 Nothing that is not private may depend on the training set: examples are bounded one by one
 (:func:`~harness.defenses.dp.mechanism.bounded_examples`), steps, learning rate and clip are fixed
 numbers, Poisson samples have a fixed rate, and sums are divided by the size that was declared for
-the training set, never by that of the one at hand. The declared size is the n of the data set that
-was asked for: the certificate compares runs that all divide by it.
+the training set, never by that of the one at hand: all runs that a certificate compares divide by
+it.
 """
 
 from __future__ import annotations
@@ -76,13 +76,15 @@ class DifferentialPrivacyParameters(Parameters):
         1.0, gt=0, le=1, description="probability of an example to be in a step (Poisson)"
     )
     steps: int = Field(20, ge=1, le=100_000, description="steps of gradient descent")
+    # Bounded, so that weights stay within float32 whatever the noise.
     learning_rate: float = Field(
         8.0,
         gt=0,
+        le=1e6,
         description="step size; gradient descent on norms <= clip is stable to 8 / clip^2",
     )
     clip: float = Field(
-        1.0, gt=0, description="largest norm of an example, and of an example's gradient"
+        1.0, gt=0, le=1e6, description="largest norm of an example, and of an example's gradient"
     )
     features: str = Field("hog", description="what a model sees: raw, binarised or hog")
     examples: Literal["bounded", "centred"] = Field(
@@ -162,14 +164,14 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
         Below sample rate 1, ``curve_epsilon`` and ``curve_delta`` (m,) are pairs that hold.
         """
         from harness.defenses.dp.accounting import noise_multiplier, privacy_curve
-        from harness.defenses.dp.mechanism import Mechanism, outputs_for
+        from harness.defenses.dp.mechanism import Mechanism, never_clipped
 
         p = self.params
         x, x_test = (self._examples(part) for part in task.features(p.features))
         with task.phase("train"):
             sigma = noise_multiplier(p.epsilon, p.delta, p.sample_rate, p.steps, p.accountant)
         mechanism = Mechanism(
-            sigma, p.clip, p.sample_rate, p.steps, p.learning_rate, n_public=task.shape.n_train
+            sigma, p.clip, p.sample_rate, p.steps, p.learning_rate, n_public=task.shape.n_public
         )
         engine = _batched_votes if p.engine == "batched" else _opacus_votes
         arrays = {
@@ -177,7 +179,7 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
             "noise_multiplier": np.array(sigma),
             "steps": np.array(p.steps),
             "sample_rate": np.array(p.sample_rate),
-            "never_clipped": np.array(int(outputs_for(task.shape.n_labels) == 1)),
+            "never_clipped": np.array(int(never_clipped(task.shape.n_labels))),
         }
         if p.sample_rate < 1:
             curve = privacy_curve(sigma, p.sample_rate, p.steps)
@@ -273,14 +275,15 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
 
 def _batched_votes(task: Task, x: Tensor, x_test: Tensor, mechanism: Mechanism) -> NDArray[Any]:
     from harness.defenses.dp import batched
-    from harness.defenses.dp.mechanism import draw_steps, outputs_for
+    from harness.defenses.dp.mechanism import draw_steps, never_clipped, outputs_for
 
     n_labels, n_models = task.shape.n_labels, len(task.models)
     with task.phase("train"):
         steps = draw_steps(
             mechanism, task.rng(), len(x), x.shape[1], n_models, outputs_for(n_labels)
         )
-        weights = batched.train(x, task.labels(), n_labels, mechanism, steps)
+        unclipped = never_clipped(n_labels)
+        weights = batched.train(x, task.labels(), mechanism, steps, never_clipped=unclipped)
     with task.phase("predict"):
         votes = batched.count_votes(x_test, weights, n_labels)
     task.advance(n_models)

@@ -16,6 +16,9 @@ left to its features; chosen, as learning rate and steps, on digit pairs other t
 _ROUNDING = 1e-5
 """Examples are kept this much, relatively, inside the bound: float32 norms err by less."""
 
+_LARGEST = 1e34
+"""Values are cut off here, so that the factor that shrinks an example is no subnormal number."""
+
 _MASK_ROWS = 2048
 """Examples whose uniform numbers are drawn at once."""
 
@@ -87,6 +90,15 @@ def outputs_for(n_labels: int) -> int:
     return 1 if n_labels == 2 else n_labels
 
 
+def never_clipped(n_labels: int) -> bool:
+    """Whether no gradient is ever above the clip, for any example of :func:`bounded_examples`.
+
+    The loss's derivative by the scores is no longer than 1 for two labels, and than sqrt(2) for
+    more.
+    """
+    return outputs_for(n_labels) == 1
+
+
 def centred(x: Tensor) -> Tensor:
     """Features ``x`` (n, d) less their own example's mean, at norm 1 (0 where all are equal).
 
@@ -123,6 +135,8 @@ def bounded_examples(x: Tensor, radius: float, *, stretch: bool = False) -> Tens
     sqrt(2) |phi|.
     """
     extended = torch.cat([x, x.new_full((len(x), 1), BIAS)], dim=1)
+    # Features are finite already; the proof needs that, so it is seen to here as well.
+    extended.nan_to_num_(nan=0.0).clamp_(-_LARGEST, _LARGEST)
     norms = torch.linalg.vector_norm(extended, dim=1, keepdim=True, dtype=torch.float64)
     scale = radius * (1 - _ROUNDING) / norms
     if not stretch:

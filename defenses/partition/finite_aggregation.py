@@ -19,7 +19,6 @@ from harness.defenses.partition import shared_parts
 from harness.defenses.partition.dpa import (
     LABEL_IN_HASH,
     DpaParameters,
-    check_parts,
     in_examples,
     part_unit,
 )
@@ -42,7 +41,9 @@ class FiniteAggregationParameters(DpaParameters):
     parts follows from nothing.
     """
 
-    n_models: int = Field(2400, ge=1, description="parts, and base models: kd of Wang et al.")
+    n_models: int = Field(
+        2400, ge=1, le=10**6, description="parts, and base models: kd of Wang et al."
+    )
     spread: int = Field(2, ge=1, description="base models that use a part: d of Wang et al.")
 
 
@@ -68,7 +69,6 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
 
     def check(self, shape: Shape) -> None:
         p = self.params
-        check_parts(self.name, p.n_models, shape)
         if p.spread > p.n_models:
             raise UsageError(
                 f"finite-aggregation: spread={p.spread} is more than n_models={p.n_models}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ def digests(x: NDArray[Any], y: NDArray[np.int64] | None = None) -> NDArray[np.u
     memory's layout or the byte order of the machine.
     """
     rows = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("<"))
-    content = rows.reshape(len(rows), -1).view(np.uint8)
+    content = rows.reshape(len(rows), math.prod(x.shape[1:])).view(np.uint8)
     labels = [b""] * len(rows) if y is None else [int(label).to_bytes(8, "little") for label in y]
     joined = b"".join(
         hashlib.blake2b(row.data, digest_size=DIGEST_BYTES, person=label).digest()

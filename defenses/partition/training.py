@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.defense import Task
+from harness.learners.fitting import fit_all
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,25 +32,23 @@ def rankings(
 
     ``inputs`` are the features of the training and the test set; ``members`` the indices of each
     model's training examples, in an order that they themselves determine. Yields (e, c) unsigned
-    integers; equal scores rank the smaller label first. A model without examples ranks 0, 1, ...
+    integers; equal scores rank the smaller label first. A model without examples, or one that its
+    examples keep from being fitted, ranks 0, 1, ...
 
     Every model is fitted and asked by itself, in the exact shape of its own examples and with a
     generator of its own: in a batch, the number of examples in another part could change how
     sums are rounded.
     """
     x, x_test = inputs
-    labels, c, e = task.labels(), task.shape.n_labels, task.shape.n_test
+    labels, c = task.labels(), task.shape.n_labels
     kind = np.min_scalar_type(c - 1)
     for own, rng in zip(members, task.rng().spawn(len(members)), strict=True):
-        if own.size == 0:
-            yield np.tile(np.arange(c, dtype=kind), (e, 1))
-        else:
-            index = torch.from_numpy(own).to(x.device)
-            with task.phase("train"):
-                model = learner.fit(x[index][None], labels[index][None], c, rng)
-            with task.phase("predict"):
-                ranked = _ranking(model, x_test, c).cpu().numpy().astype(kind)
-            yield ranked
+        index = torch.from_numpy(own).to(x.device)
+        with task.phase("train"):
+            model = fit_all(learner, x[index][None], labels[index][None], c, rng)
+        with task.phase("predict"):
+            ranked = _ranking(model, x_test, c).cpu().numpy().astype(kind)
+        yield ranked
         task.advance(1)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +14,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.errors import UsageError
+
+FIXED_LABEL = 0
+"""What a base model predicts that has nothing to go by: the first label of the domain, whatever the
+training set holds."""
+
+ENVIRONMENT = (MemoryError, OSError, ImportError)
+"""Errors of the machine and not of the examples: no base model may vote because of one of these."""
+
+_LONGEST = 100
+"""Characters of an error's message that are kept."""
 
 
 class Models(ABC):
@@ -41,12 +53,22 @@ class Learner(ABC):
     ``y[i]``, ``present[i]`` and the generator alone, never of another model's examples. A learner's
     parameters are the keyword arguments of its constructor, which raises UsageError for values that
     are not allowed: ``ridge(penalty=0.1)`` builds ``Ridge(penalty=0.1)``.
+
+    Every model answers, whatever the examples are: an attacker may have written them. Defenses fit
+    through :func:`harness.learners.fitting.fit_all`, which sees to it where ``fit`` raises.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     images: ClassVar[bool] = False
     """Whether it needs raw images (m, k, channels, height, width) and not flat features."""
+
+    @cached_property
+    def unfitted(self) -> Counter[str]:
+        """Why so many models of this learner were not fitted as intended, by reason: those with
+        examples of one label alone predict that one, all others FIXED_LABEL.
+        """
+        return Counter()
 
     @abstractmethod
     def fit(
@@ -83,6 +105,13 @@ def own_examples(x: Tensor, y: Tensor, present: Tensor) -> Iterator[tuple[Tensor
     """
     for i, own in enumerate(present):
         yield x[i, own].unsqueeze(0), y[i, own].unsqueeze(0)
+
+
+def reason(error: Exception) -> str:
+    """The kind of an error and the first line of its message, cut short."""
+    lines = str(error).strip().splitlines()
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def positive_number(learner: str, parameter: str, value: object) -> float:

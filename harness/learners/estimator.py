@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.errors import UsageError
-from harness.learners.base import Learner, Models
+from harness.learners.base import ENVIRONMENT, FIXED_LABEL, Learner, Models, reason
+
+_NO_LABELS = "does not predict labels that it was given, one for each example"
 
 
 class Estimator(Protocol):
@@ -32,17 +35,22 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class EstimatorModels(Models):
-    """Fitted estimators; a whole number stands for a model that always predicts that label."""
+    """Fitted estimators; a whole number stands for a model that always predicts that label.
 
-    label: str
+    An estimator that fails to predict predicts FIXED_LABEL for every example, and is counted once
+    in ``unfitted``.
+    """
+
     fitted: tuple[Estimator | int, ...]
     n_labels: int
+    unfitted: Counter[str]
+    _failed: set[int] = field(default_factory=set, init=False, compare=False)
 
     def predict(self, x: Tensor) -> Tensor:
         features = x.cpu().numpy()
         labels = np.empty((len(self.fitted), len(features)), dtype=np.int64)
-        for row, one in zip(labels, self.fitted, strict=True):
-            row[:] = one if isinstance(one, int) else self._predict_one(one, features)
+        for i, one in enumerate(self.fitted):
+            labels[i] = one if isinstance(one, int) else self._predict_one(i, one, features)
         return torch.from_numpy(labels).to(x.device)
 
     def scores(self, x: Tensor, n_labels: int) -> Tensor:
@@ -69,9 +77,10 @@ class EstimatorModels(Models):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     found = np.asarray(getattr(estimator, verb)(x), dtype=np.float32)
-            except Exception as error:
-                message = f"{self.label} could not give scores: {_first_line(error)}"
-                raise UsageError(message) from error
+            except ENVIRONMENT:
+                raise
+            except Exception:
+                return None
             if found.ndim == 1 and len(labels) == 2:
                 found = np.stack([-found, found], axis=1)
             if found.shape == (len(x), len(labels)):
@@ -79,20 +88,23 @@ class EstimatorModels(Models):
                 return torch.from_numpy(labels.astype(np.int64)), torch.from_numpy(found)
         return None
 
-    def _predict_one(self, estimator: Estimator, x: NDArray[np.float32]) -> NDArray[Any]:
+    def _predict_one(
+        self, i: int, estimator: Estimator, x: NDArray[np.float32]
+    ) -> NDArray[Any] | int:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 predicted = np.asarray(estimator.predict(x))
+            if predicted.shape == (len(x),) and np.isin(predicted, np.arange(self.n_labels)).all():
+                return predicted
+            why = _NO_LABELS
+        except ENVIRONMENT:
+            raise
         except Exception as error:
-            raise UsageError(f"{self.label} could not predict: {_first_line(error)}") from error
-        known = np.isin(predicted, np.arange(self.n_labels))
-        if predicted.shape != (len(x),) or not known.all():
-            raise UsageError(
-                f"{self.label} does not predict labels; wanted a classifier that returns, for "
-                "each example, one of the labels it was given"
-            )
-        return predicted
+            why = reason(error)
+        self.unfitted[why] += i not in self._failed
+        self._failed.add(i)
+        return FIXED_LABEL
 
 
 class EstimatorLearner(Learner):
@@ -100,8 +112,8 @@ class EstimatorLearner(Learner):
 
     ``label`` names it in messages. Every parameter called ``random_state`` that is None is set from
     the generator. A subsample with one label only never reaches the estimator. Warnings of
-    estimators are silenced: thousands are fitted. Whatever an estimator raises becomes a UsageError
-    that names it.
+    estimators are silenced: thousands are fitted. A model whose estimator raises, in fitting or in
+    predicting, predicts FIXED_LABEL: its examples may have been written to make it raise.
     """
 
     name = "estimator"
@@ -128,11 +140,11 @@ class EstimatorLearner(Learner):
             self._fit_one(features[i][own], labels[i][own], int(seeds[i]))
             for i, own in enumerate(kept)
         )
-        return EstimatorModels(self.label, fitted, n_labels)
+        return EstimatorModels(fitted, n_labels, self.unfitted)
 
     def _fit_one(self, x: NDArray[np.float32], y: NDArray[np.int64], seed: int) -> Estimator | int:
         if y.size == 0:
-            return 0
+            return FIXED_LABEL
         if (y == y[0]).all():
             return int(y[0])
         try:
@@ -141,8 +153,11 @@ class EstimatorLearner(Learner):
                 estimator = self.factory()
                 _seed(estimator, seed)
                 estimator.fit(x, y)
+        except ENVIRONMENT:
+            raise
         except Exception as error:
-            raise UsageError(f"{self.label} could not be fitted: {_first_line(error)}") from error
+            self.unfitted[reason(error)] += 1
+            return FIXED_LABEL
         return estimator
 
 
@@ -157,8 +172,3 @@ def _seed(estimator: Any, seed: int) -> None:
     }
     if unset:
         estimator.set_params(**unset)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -104,7 +104,7 @@ class LinearLearner(Learner):
         weights, intercepts = self.solve(x - mean, y, n_labels)
         # Features so large that float32 overflows must not keep a model from answering.
         weights = torch.where(weights.isfinite(), weights, 0)
-        intercepts = intercepts - torch.nan_to_num((weights @ mean.mT).squeeze(2))
+        intercepts = torch.nan_to_num(intercepts - (weights @ mean.mT).squeeze(2))
         if n_labels > 2:
             seen = functional.one_hot(y, n_labels).any(dim=1)
             intercepts = intercepts.masked_fill(~seen, -math.inf)

@@ -79,5 +79,5 @@ class NaiveBayes(Learner):
         freed = (frequency - self.flip_probability) / (1 - 2 * self.flip_probability)
         p = freed.clamp(self.floor, 1 - self.floor)
         off = torch.log1p(-p)
-        prior = torch.log(members / members.sum(1, keepdim=True))
+        prior = torch.log(members / members.sum(1, keepdim=True).clamp_min(1))
         return _NaiveBayesModels((p.log() - off).float(), (off.sum(2) + prior).float())

@@ -91,8 +91,8 @@ def resolve(text: str, registry: Mapping[str, type[Learner]]) -> Learner:
     """The learner that ``text`` names: one of ``registry``, else an estimator's import path.
 
     Raises UsageError for text that is no specification, for a name or path that does not exist, for
-    a path that is no class with ``fit`` and ``predict``, and for parameters that the learner does
-    not have or refuses.
+    a path that is no class with ``fit`` and ``predict`` or is a regressor, and for parameters that
+    the learner does not have or refuses.
     """
     spec = parse_spec(text)
     made = _find(spec.name, registry)
@@ -101,6 +101,7 @@ def resolve(text: str, registry: Mapping[str, type[Learner]]) -> Learner:
     if spec.name in registry:
         learner: Learner = built
         return learner
+    _refuse_regressor(spec, built)
     from harness.learners.estimator import EstimatorLearner
 
     return EstimatorLearner(partial(made, **spec.kwargs), str(spec))
@@ -164,3 +165,11 @@ def _build(spec: Spec, made: Callable[..., Any]) -> Any:
     except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"learner {str(spec)!r}: {' '.join(str(error).split())}") from error
     return built
+
+
+def _refuse_regressor(spec: Spec, built: object) -> None:
+    """What predicts no labels would vote for the fixed one, always."""
+    from sklearn.base import BaseEstimator, is_regressor
+
+    if isinstance(built, BaseEstimator) and is_regressor(built):
+        raise UsageError(f"learner {str(spec)!r} is a regressor; wanted a classifier")

@@ -221,18 +221,17 @@ def test_labels_that_a_defense_cannot_handle(tmp_path: Path) -> None:
 
 def test_a_cell_that_fails_while_others_run(tiny_npz: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    estimator = "sklearn.neighbors.KNeighborsClassifier(n_neighbors=50)"
     result = harness(
-        "run", *SMALL, "-d", f"bagging[n_models=2,k=5,features=raw,learner={estimator}]",
+        "run", *SMALL, "-d", "dp[n_models=2,epsilon=9e-4]",
         "--dataset", f"npz:{tiny_npz}", "--output", out,
     )  # fmt: skip
     assert result.exit_code == 3
-    assert "n_neighbors" in result.stderr
+    assert "finds no noise" in result.stderr
     assert "Traceback" not in result.stderr
     statuses = [c["status"] for c in json.loads((out / "manifest.json").read_text())["cells"]]
     assert statuses == ["finished", "failed"]
     assert "failed" in (out / "summary.md").read_text().lower()
-    assert "n_neighbors" in (out / "report.html").read_text()
+    assert "finds no noise" in (out / "report.html").read_text()
 
 
 def test_a_dry_run_writes_nothing(tiny_npz: Path, tmp_path: Path) -> None:

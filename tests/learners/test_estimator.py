@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
 from harness.errors import UsageError
+from harness.learners.base import FIXED_LABEL
 from harness.learners.estimator import EstimatorLearner
 
 
@@ -87,14 +88,53 @@ class Short(Noisy):
         return np.zeros(1)
 
 
-def test_what_goes_wrong_names_the_estimator(digits):
-    with pytest.raises(UsageError, match=r"^thing could not be fitted: ValueError: no luck$"):
-        fit(Broken, digits)
-    with pytest.raises(UsageError, match=r"^thing could not predict: RuntimeError$"):
-        fit(Mute, digits).predict(digits[0][0])
-    for wrong in (Regressor, Short):
-        with pytest.raises(UsageError, match="thing does not predict labels"):
-            fit(wrong, digits).predict(digits[0][0])
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (Broken, "ValueError: no luck"),
+        (Mute, "RuntimeError"),
+        (Regressor, "does not predict labels that it was given, one for each example"),
+        (Short, "does not predict labels that it was given, one for each example"),
+    ],
+)
+def test_a_model_that_fails_predicts_the_fixed_label_and_is_counted_once(digits, wrong, why):
+    x, y = digits
+    learner = EstimatorLearner(wrong, "thing")
+    models = learner.fit(x, y, 10, np.random.default_rng(0))
+    for _ in range(2):
+        assert (models.predict(x[0]) == FIXED_LABEL).all()
+        assert (models.scores(x[0], 10).argmax(2) == FIXED_LABEL).all()
+    assert learner.unfitted == {why: 3}
+
+
+class Picky(Noisy):
+    def fit(self, x, y):
+        if y[0] == 6:
+            raise ValueError("not these")
+        return super().fit(x, y)
+
+
+def test_a_model_that_fails_leaves_the_others_as_they_are(digits):
+    x, y = digits[0], digits[1].clone()
+    y[:, 0] = torch.tensor([3, 6, 4])
+    predicted = fit(Picky, (x, y)).predict(x[0])
+    assert predicted[:, 0].tolist() == [3, FIXED_LABEL, 4]
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError, ImportError])
+def test_trouble_of_the_machine_is_no_vote(digits, error):
+    class Starved(Noisy):
+        def fit(self, x, y):
+            raise error
+
+    class Forgetful(Noisy):
+        def predict(self, x):
+            raise error
+
+    with pytest.raises(error):
+        fit(Starved, digits)
+    with pytest.raises(error):
+        fit(Forgetful, digits).predict(digits[0][0])
 
 
 def test_one_label_never_reaches_the_estimator(digits):

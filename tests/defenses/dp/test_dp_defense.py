@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -425,9 +426,9 @@ def test_features_that_do_not_fit_are_refused():
 def test_the_divisor_is_the_declared_size_not_the_one_at_hand(monkeypatch):
     used = []
 
-    def spy(x, y, n_labels, mechanism, steps):
-        used.append((len(x), mechanism.expected_batch))
-        return train(x, y, n_labels, mechanism, steps)
+    def spy(x, y, mechanism, steps, *, never_clipped):
+        used.append((len(x), mechanism.expected_batch, never_clipped))
+        return train(x, y, mechanism, steps, never_clipped=never_clipped)
 
     train = batched.train
     monkeypatch.setattr(batched, "train", spy)
@@ -436,7 +437,9 @@ def test_the_divisor_is_the_declared_size_not_the_one_at_hand(monkeypatch):
     task.x_train = np.concatenate([task.x_train, task.x_train[:200]])
     task.y_train = np.concatenate([task.y_train, task.y_train[:200]])
     defense(sample_rate=0.3).gather(task)
-    assert used == [(600, 180.0), (800, 180.0)]
+    task.shape = replace(task.shape, n_train=800)
+    defense(sample_rate=0.3).gather(task)
+    assert used == [(600, 180.0, True), (800, 180.0, True), (800, 180.0, True)]
 
 
 def test_importing_the_package_loads_no_torch():

@@ -129,7 +129,7 @@ def test_both_engines_and_plain_autograd_find_the_same_weights(n_labels, rate, r
     x, y = examples(n_labels)
     mech = mechanism(sample_rate=rate, n_public=50 if rate > 0.1 else 5000)
     steps = drawn(mech, n_labels)
-    ours = batched.train(x, y, n_labels, mech, steps)
+    ours = batched.train(x, y, mech, steps, never_clipped=False)
     assert ours.shape == (D, MODELS, outputs_for(n_labels))
     theirs = by_opacus(x, y, n_labels, mech, steps, replay)
     exact = by_hand(x, y, n_labels, mech, steps)
@@ -146,7 +146,7 @@ def test_gradients_are_clipped_even_if_the_longest_is_hardly_too_long(n_labels, 
     mech = mechanism(learning_rate=400.0)
     steps = drawn(mech, n_labels)
     exact = by_hand(x, y, n_labels, mech, steps)
-    ours = batched.train(x, y, n_labels, mech, steps)
+    ours = batched.train(x, y, mech, steps, never_clipped=False)
     assert (ours - exact).abs().max() <= 1e-5 * exact.abs().max()
 
 
@@ -163,18 +163,18 @@ def test_gathered_and_masked_sums_agree_and_chunks_do_not_matter(n_labels, monke
     x, y = examples(n_labels)
     mech = mechanism(sample_rate=0.3)
     steps = drawn(mech, n_labels)
-    masked = batched.train(x, y, n_labels, mech, steps)
+    masked = batched.train(x, y, mech, steps, never_clipped=False)
     monkeypatch.setattr(batched, "GATHER_BELOW", 1.0)
-    gathered = batched.train(x, y, n_labels, mech, steps)
+    gathered = batched.train(x, y, mech, steps, never_clipped=False)
     torch.testing.assert_close(gathered, masked, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(batched, "_GATHERED_AT_ONCE", 1)
     torch.testing.assert_close(
-        batched.train(x, y, n_labels, mech, steps), masked, rtol=1e-4, atol=1e-5
+        batched.train(x, y, mech, steps, never_clipped=False), masked, rtol=1e-4, atol=1e-5
     )
     monkeypatch.setattr(batched, "GATHER_BELOW", 0.0)
     monkeypatch.setattr(batched, "_SCORES_AT_ONCE", 1)
     torch.testing.assert_close(
-        batched.train(x, y, n_labels, mech, steps), masked, rtol=1e-4, atol=1e-5
+        batched.train(x, y, mech, steps, never_clipped=False), masked, rtol=1e-4, atol=1e-5
     )
 
 
@@ -183,7 +183,7 @@ def test_a_model_sees_its_own_sample_and_its_own_noise_only(rate):
     x, y = examples(2)
     mech = mechanism(sample_rate=rate, n_public=5000, steps=20)
     steps = drawn(mech, 2)
-    before = batched.train(x, y, 2, mech, steps)
+    before = batched.train(x, y, mech, steps, never_clipped=False)
     seen = torch.stack([step.mask[:, 1] for step in steps]).any(0)
     changed_x, changed_y = x.clone(), y.clone()
     changed_x[~seen] = 3.0
@@ -194,7 +194,7 @@ def test_a_model_sees_its_own_sample_and_its_own_noise_only(rate):
     for step in changed:
         step.mask[:, [0, 2]] = ~step.mask[:, [0, 2]]
         step.noise[:, [0, 2]] += 1
-    after = batched.train(changed_x, changed_y, 2, mech, changed)
+    after = batched.train(changed_x, changed_y, mech, changed, never_clipped=False)
     torch.testing.assert_close(after[:, 1], before[:, 1], rtol=1e-4, atol=1e-6)
     assert not torch.allclose(after[:, 0], before[:, 0], atol=1e-3)
 
@@ -203,7 +203,9 @@ def test_the_noise_that_the_batched_engine_adds_has_the_stated_deviation():
     mech = mechanism(noise_multiplier=3.0, clip=0.5, steps=1, learning_rate=2.0)
     zeros = torch.zeros(N, D)
     steps = drawn(mech, 2, models=4000)
-    weights = batched.train(zeros, torch.zeros(N, dtype=torch.int64), 2, mech, steps)
+    weights = batched.train(
+        zeros, torch.zeros(N, dtype=torch.int64), mech, steps, never_clipped=False
+    )
     check_deviation(weights, 2.0 * 3.0 * 0.5 / 50)
 
 
@@ -297,7 +299,7 @@ def test_the_linear_learner_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     x, y = examples(2)
     opacus_engine.train(x, y, opacus_engine.linear(D, 2), mechanism(), np.random.default_rng(0))
-    batched.train(x, y, 2, mechanism(), drawn(mechanism(), 2))
+    batched.train(x, y, mechanism(), drawn(mechanism(), 2), never_clipped=False)
     assert torch.equal(torch.get_rng_state(), before)
 
 
