@@ -7,6 +7,7 @@ and :meth:`Certificate.clean_accuracy`, which the curve calls, and nowhere else.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,15 @@ ABSTAIN = -1
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+
+
+class Kind(StrEnum):
+    """What a certificate is a statement about. Only statements of one kind can be ranked."""
+
+    POINTWISE = "pointwise"
+    """Each test example: its prediction stays the same, whichever attack is chosen for it."""
+    EXPECTED_ACCURACY = "expected-accuracy"
+    """The accuracy on average over the randomness of training; not any one example."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,11 @@ class Certificate(ABC):
     threat: Threat
     guarantee: Guarantee
 
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """What it is a statement about; the same for all certificates of a class."""
+
     @abstractmethod
     def certified_accuracy(self, labels: IntArray, r: IntArray) -> FloatArray:
         """Certified accuracy in [0, 1] at each of the integers ``r`` >= 0, given (e,) labels."""
@@ -91,6 +106,8 @@ class PointwiseCertificate(Certificate):
 
     predictions: IntArray
     radii: IntArray
+
+    kind = Kind.POINTWISE
 
     def __post_init__(self) -> None:
         if self.predictions.ndim != 1 or self.predictions.shape != self.radii.shape:
@@ -138,6 +155,8 @@ class AccuracyCertificate(Certificate):
     label_probabilities: FloatArray
     bound: Callable[[FloatArray, int], float]
     mean_probabilities: FloatArray | None = None
+
+    kind = Kind.EXPECTED_ACCURACY
 
     def _right(self, labels: IntArray) -> FloatArray:
         return self.label_probabilities[np.arange(labels.size), labels]

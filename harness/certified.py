@@ -17,7 +17,8 @@ from harness.errors import DataError, UsageError
 from harness.foreign import Case
 from harness.results import curves_csv
 from harness.runner import CellResult, Proved
-from harness.store import SCHEMA, open_run
+from harness.schema import SCHEMA
+from harness.store import open_run
 from harness.threats import Threat
 
 

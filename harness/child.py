@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.certificates import Certificate, FloatArray, IntArray, PointwiseCertificate
+from harness.certificates import Certificate, FloatArray, IntArray, Kind, PointwiseCertificate
 from harness.containment import describe
 from harness.curves import Curve
 from harness.errors import HarnessError, NoSpaceError, RunFolderError
@@ -51,9 +51,14 @@ _EVERY_S = 0.1
 
 @dataclass(frozen=True)
 class Told(Certificate):
-    """A certificate that stayed behind in its process: all that is known of it is its curve."""
+    """A certificate that stayed behind in its process: what it is about, and its curve."""
 
+    about: Kind
     curve: Curve
+
+    @property
+    def kind(self) -> Kind:
+        return self.about
 
     def certified_accuracy(self, labels: IntArray, r: IntArray) -> FloatArray:
         return np.array([self.curve.at(int(one)) for one in np.atleast_1d(r)])
@@ -338,4 +343,4 @@ def _told(one: Proved) -> Proved:
     if isinstance(certificate, PointwiseCertificate):
         pointwise = PointwiseCertificate(*head, certificate.predictions, certificate.radii)
         return replace(one, certificate=pointwise)
-    return replace(one, certificate=Told(*head, one.curve))
+    return replace(one, certificate=Told(*head, certificate.kind, one.curve))

@@ -14,7 +14,8 @@ import numpy as np
 from harness import machine
 from harness.certificates import PointwiseCertificate
 from harness.curves import SUMMARY_R
-from harness.store import SCHEMA, npz_bytes
+from harness.schema import CURVE_COLUMNS, NOT_COVERED, SCHEMA, SUMMARY_COLUMNS
+from harness.store import npz_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -24,16 +25,8 @@ if TYPE_CHECKING:
     from harness.runner import CellResult, Proved
     from harness.store import RunFolder
 
-NOT_COVERED = "not covered"
-"""The guarantee of a row whose certificate does not cover the row's threat."""
-
-CURVES = ("defense", "certificate", "threat", "guarantee", "r", "certified_accuracy")
 SUMMARY = (
-    *CURVES[:4],
-    "clean_accuracy",
-    "abstained",
-    "median_radius",
-    "max_radius",
+    *SUMMARY_COLUMNS,
     *(f"certified_accuracy@{r}" for r in SUMMARY_R),
     "train_s",
     "predict_s",
@@ -62,7 +55,7 @@ def curves_csv(results: Sequence[CellResult]) -> str:
 
     A threat that is not covered has one row, which says so, without r and certified accuracy.
     """
-    return _csv(CURVES, _curve_rows(results))
+    return _csv(CURVE_COLUMNS, _curve_rows(results))
 
 
 def write_manifest(
@@ -163,6 +156,7 @@ def _summary_rows(results: Sequence[CellResult]) -> Iterable[Mapping[str, Any]]:
     for result in results:
         for one in result.proved:
             row = _head(result, one) | {
+                "kind": one.certificate.kind if one.certificate else "",
                 "train_s": f"{result.train_s:.4f}",
                 "predict_s": f"{result.predict_s:.4f}",
                 "n_models": result.n_models,

@@ -24,9 +24,6 @@ from numpy.typing import NDArray
 
 from harness.errors import NoSpaceError, RunFolderError
 
-SCHEMA = 1
-"""Of the manifest and of the files beside it."""
-
 _META = "_meta"
 _LEAVES = (
     "evidence",

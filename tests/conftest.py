@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.curves import SUMMARY_R
 from harness.datasets.base import Dataset, checked
 from harness.plugins import Registry, load_registry
+from harness.schema import CURVE_COLUMNS, SCHEMA, SUMMARY_COLUMNS
 
 # As the command line does: see harness/cli.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -63,6 +65,7 @@ class MadeCell:
     defense: str = "made"
     params: Mapping[str, object] = field(default_factory=dict)
     guarantee: str = "deterministic"
+    kind: str = "pointwise"
     seconds: Mapping[str, float] = field(
         default_factory=lambda: {"train": 2.0, "predict": 1.0, "certify": 0.5}
     )
@@ -77,7 +80,7 @@ def write_made_run(
     cells: Sequence[MadeCell],
     *,
     digest: str = "0123456789abcdef",
-    schema: int = 1,
+    schema: int = SCHEMA,
     seed: int = 0,
     pointwise: bool = True,
 ) -> Path:
@@ -101,14 +104,17 @@ def write_made_run(
             summary.append(
                 head
                 | {
+                    "kind": cell.kind,
                     "clean_accuracy": np.mean(predicted == 1),
                     "abstained": np.mean(np.array(radii) < 0),
                     "median_radius": max(half, default=-1),
                     "max_radius": max(some, default=-1),
                 }
+                | {f"certified_accuracy@{r}": at[min(r, len(at) - 1)] for r in SUMMARY_R}
             )
-            arrays[f"{cell.label}|{threat}|predictions"] = predicted
-            arrays[f"{cell.label}|{threat}|radii"] = np.array(radii)
+            if cell.kind == "pointwise":
+                arrays[f"{cell.label}|{threat}|predictions"] = predicted
+                arrays[f"{cell.label}|{threat}|radii"] = np.array(radii)
         listed.append(
             {
                 "label": cell.label,
@@ -124,12 +130,15 @@ def write_made_run(
             }
         )
     folder.mkdir(parents=True)
-    heads = ["defense", "certificate", "threat", "guarantee"]
-    numbers = ["clean_accuracy", "abstained", "median_radius", "max_radius"]
-    pd.DataFrame(curves, columns=[*heads, "r", "certified_accuracy"]).to_csv(
-        folder / "curves.csv", index=False
-    )
-    pd.DataFrame(summary, columns=[*heads, *numbers]).to_csv(folder / "summary.csv", index=False)
+    for name, rows, columns in (
+        ("curves.csv", curves, CURVE_COLUMNS),
+        (
+            "summary.csv",
+            summary,
+            (*SUMMARY_COLUMNS, *(f"certified_accuracy@{r}" for r in SUMMARY_R)),
+        ),
+    ):
+        pd.DataFrame(rows, columns=list(columns)).to_csv(folder / name, index=False)
     if pointwise:
         np.savez(folder / "certificates.npz", labels=np.ones(n_test, dtype=int), **arrays)
     manifest = {

@@ -15,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from harness.certificates import ESTIMATE
+from harness.certificates import ESTIMATE, Kind
 from harness.child import Told
 from harness.curves import Curve
 from harness.datasets.base import Dataset
@@ -23,6 +23,7 @@ from harness.errors import RunFolderError
 from harness.plan import Cell, Plan, make_plan
 from harness.plugins import Registry, load_registry
 from harness.program import program
+from harness.report.load import load_run
 from harness.runner import CellResult, Runner
 from harness.store import open_run
 from harness.threats import Threat
@@ -146,6 +147,7 @@ def test_the_result_is_that_of_a_cell_in_this_process(
     assert other.certificate is not None
     assert other.certificate.method == one.certificate.method
     assert other.certificate.guarantee == one.certificate.guarantee
+    assert other.certificate.kind == one.certificate.kind
     assert one.curve is not None
     assert other.curve is not None
     for r in range(12):
@@ -153,7 +155,7 @@ def test_the_result_is_that_of_a_cell_in_this_process(
 
 
 def test_curves_have_the_same_bytes_with_and_without(tiny_npz: Path, tmp_path: Path) -> None:
-    def files(name: str, *more: str) -> tuple[bytes, bytes]:
+    def files(name: str, *more: str) -> tuple[bytes, bytes, list[str]]:
         out = tmp_path / name
         done = harness(
             "run", "-d", "bagging[n_models=30,k=5,features=raw]", "-d", "dp[n_models=20]",
@@ -162,7 +164,9 @@ def test_curves_have_the_same_bytes_with_and_without(tiny_npz: Path, tmp_path: P
         )  # fmt: skip
         assert done.exit_code == 0, done.output
         assert not (out / "logs").exists()
-        return (out / "curves.csv").read_bytes(), (out / "certificates.npz").read_bytes()
+        kinds = load_run(out).summary["kind"].tolist()
+        assert set(kinds) == {"pointwise", "expected-accuracy", ""}
+        return (out / "curves.csv").read_bytes(), (out / "certificates.npz").read_bytes(), kinds
 
     assert files("here") == files("apart", "--timeout", "300")
 
@@ -295,7 +299,8 @@ def test_the_option_is_documented() -> None:
 
 def test_a_certificate_that_stayed_behind_has_its_curve() -> None:
     curve = Curve(np.array([0, 5, 9]), np.array([0.9, 0.4, 0.0]), 0.95, 0.02, 4, 8)
-    told = Told("method", Threat.ANY, ESTIMATE, curve)
+    told = Told("method", Threat.ANY, ESTIMATE, Kind.EXPECTED_ACCURACY, curve)
+    assert told.kind == Kind.EXPECTED_ACCURACY
     labels = np.zeros(10, dtype=np.int64)
     assert told.certified_accuracy(labels, np.array([0, 4, 5, 8, 9])).tolist() == [
         0.9, 0.9, 0.4, 0.4, 0.0

@@ -9,7 +9,7 @@ from harness.compare import paired
 from harness.compare.metrics import Rule
 from harness.compare.pairing import Pair
 from harness.compare.words import told
-from harness.report.load import NOT_COVERED
+from harness.schema import NOT_COVERED
 
 REGRESSION, IMPROVEMENT, NOISE, SAME = "regression", "improvement", "noise", "same"
 NOT_COMPARABLE = "not comparable"

@@ -22,9 +22,10 @@ from harness.compare.comparison import (
 )
 from harness.compare.metrics import ACCURACY, COSTS, Rule, Rules
 from harness.compare.pairing import Pair, pair_cells
-from harness.report.load import NOT_COVERED, RunResult, accuracy_at
+from harness.report.load import RunResult, accuracy_at
 from harness.report.pointwise import Pointwise, load_pointwise
 from harness.report.words import guarantee_kind
+from harness.schema import NOT_COVERED
 
 _STRENGTH = ("deterministic", "probabilistic", "estimate", NOT_COVERED)
 """Guarantees from the strongest to none."""
@@ -130,9 +131,9 @@ def _threat(
         reason = f"the {where} was not asked about {threat}"
         return ThreatChange(threat, (guarantees[0], guarantees[1]), (), NOT_COMPARABLE, reason)
     guarantees = str(before["guarantee"]), str(after["guarantee"])
-    verdict, reason = _guarantee(guarantees)
-    kinds = {guarantee_kind(guarantee) for guarantee in guarantees}
-    other_meaning = len(kinds) > 1 and "estimate" in kinds
+    verdict, reason = _about(before, after) or _guarantee(guarantees)
+    sure = {guarantee_kind(guarantee) for guarantee in guarantees}
+    other_meaning = len(sure) > 1 and "estimate" in sure
     if verdict == NOT_COMPARABLE or NOT_COVERED in guarantees or other_meaning:
         return ThreatChange(threat, guarantees, (), verdict, reason)
     assert pair.base is not None and pair.new is not None
@@ -159,6 +160,14 @@ def _threat(
     if not reason and methods[0] != methods[1]:
         reason = f"its certificate is another: {methods[0]} -> {methods[1]}"
     return ThreatChange(threat, guarantees, changes, verdict, reason)
+
+
+def _about(before: pd.Series[Any], after: pd.Series[Any]) -> tuple[str, str] | None:
+    """The verdict where both rows prove something, but not about the same; else None."""
+    kinds = str(before["kind"]), str(after["kind"])
+    if kinds[0] == kinds[1] or NOT_COVERED in (before["guarantee"], after["guarantee"]):
+        return None
+    return NOT_COMPARABLE, f"its certificate is about something else: {kinds[0]} -> {kinds[1]}"
 
 
 def _guarantee(guarantees: tuple[str, str]) -> tuple[str, str]:

@@ -40,7 +40,7 @@ def accuracy_figure(result: RunResult) -> Figure:
     furthest = max(1.0, *ends) if ends else 1.0
     with style():
         figure = new_figure(figure_width(len(panels)), 4)
-        legend = _legend(figure, looks, _estimates(panels))
+        legend = _legend(figure, looks, _marked(panels))
         axes = place(figure, legend, [answer for answer, _ in panels])
         for i, (axis, (answer, curves)) in enumerate(zip(axes, panels, strict=True)):
             for curve in curves:
@@ -49,9 +49,12 @@ def accuracy_figure(result: RunResult) -> Figure:
     return figure
 
 
-def _estimates(panels: Sequence[tuple[answers.ThreatAnswer, Sequence[StepCurve]]]) -> set[str]:
+def _marked(
+    panels: Sequence[tuple[answers.ThreatAnswer, Sequence[StepCurve]]],
+) -> dict[str, str]:
+    """By name what the legend calls those that are not ranked: it says why."""
     rows = [row for answer, _ in panels for row in answer.covered]
-    return {row.name for row in rows if not row.proven}
+    return {row.name: row.marked for row in rows if row.remark}
 
 
 def look(i: int) -> dict[str, Any]:
@@ -73,9 +76,7 @@ def look(i: int) -> dict[str, Any]:
     }
 
 
-def _legend(figure: Figure, looks: Mapping[str, Any], estimates: set[str]) -> Legend | None:
-    texts = [
-        words.wrap_label(f"{name} (estimate)" if name in estimates else name, 38) for name in looks
-    ]
+def _legend(figure: Figure, looks: Mapping[str, Any], marked: Mapping[str, str]) -> Legend | None:
+    texts = [words.wrap_label(marked.get(name, name), 38) for name in looks]
     handles = [Line2D([], [], **{**look, "markevery": None}) for look in looks.values()]
     return add_legend(figure, handles, texts)

@@ -6,21 +6,26 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+from harness.certificates import Kind
 from harness.report import words
-from harness.report.load import NOT_COVERED, RunResult
+from harness.report.load import RunResult
+from harness.schema import NOT_COVERED
 
 
 @dataclass(frozen=True)
 class Row:
     """What one certificate proves under one threat.
 
-    ``at``: certified accuracy in [0, 1] by r. All numbers are NaN where the threat is not covered.
+    ``at``: certified accuracy in [0, 1] by r. Where the threat is not covered, all numbers are NaN
+    and ``kind`` is empty.
     """
 
     name: str
     guarantee: str
+    kind: str
     clean_accuracy: float
     abstained: float
     at: Mapping[int, float]
@@ -33,32 +38,51 @@ class Row:
 
     @property
     def proven(self) -> bool:
-        """Whether it is a certificate and not an estimate: only these are ranked."""
+        """Whether it is a certificate and not an estimate."""
         return self.covered and words.guarantee_kind(self.guarantee) != "estimate"
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it is a proof about single examples: only these are ranked."""
+        return self.proven and self.kind == Kind.POINTWISE
+
+    @property
+    def remark(self) -> str:
+        """Why it is not ranked, for a place beside its name; empty where it is."""
+        parts = ["estimate"] if self.covered and not self.proven else []
+        return ", ".join([*parts, *words.not_pointwise(self.kind)])
+
+    @property
+    def marked(self) -> str:
+        """Its name with the remark, where there is one."""
+        return f"{self.name} ({self.remark})" if self.remark else self.name
 
 
 @dataclass(frozen=True)
 class Best:
     """Who proves most at one r: the names that tie, and the certified accuracy that they reach.
 
-    ``names`` is empty where nothing is proved. ``estimates``: those that would be above it, had
-    they a guarantee, by name.
+    ``names`` is empty where nothing is proved.
     """
 
     r: int
     names: Sequence[str]
     accuracy: float
-    estimates: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class ThreatAnswer:
-    """The answer for one threat: the rows, the r of the summary, and the best at each of them."""
+    """The answer for one threat: the rows, the r of the summary, and the best at each of them.
+
+    ``best`` is among the proofs about single examples, ``expected`` among those about the expected
+    accuracy: one is never ranked with the other.
+    """
 
     threat: str
     rows: Sequence[Row]
     r: Sequence[int]
     best: Sequence[Best]
+    expected: Sequence[Best]
     not_run: Sequence[str]
     """Names that other threats have and this one has not: runs that were combined can differ."""
 
@@ -120,7 +144,11 @@ def threat_answer(result: RunResult, threat: str) -> ThreatAnswer:
     at = result.r_columns
     present = {row.name for row in rows}
     missing = [name for name in dict.fromkeys(called.values()) if name not in present]
-    return ThreatAnswer(threat, rows, at, [_best(rows, r) for r in at], missing)
+    best, expected = (
+        [_best([row for row in rows if row.proven and row.kind == kind], r) for r in at]
+        for kind in (Kind.POINTWISE, Kind.EXPECTED_ACCURACY)
+    )
+    return ThreatAnswer(threat, rows, at, best, expected, missing)
 
 
 def threat_answers(result: RunResult) -> list[ThreatAnswer]:
@@ -129,21 +157,32 @@ def threat_answers(result: RunResult) -> list[ThreatAnswer]:
 
 
 def headline(answer: ThreatAnswer) -> str:
-    """The answer for one threat in a sentence or two, as plain text."""
+    """The answer for one threat in a sentence or two, as plain text: proofs about single examples.
+
+    What is proved about the expected accuracy is :func:`expected_accuracy`.
+    """
     if not answer.covered:
         return "No certificate in this run covers this attacker."
-    groups: list[tuple[Sequence[str], list[Best]]] = []
-    for best in answer.best:
-        if best.names and groups and groups[-1][0] == best.names:
-            groups[-1][1].append(best)
-        elif best.names:
-            groups.append((best.names, [best]))
-    if not groups:
-        return "Nothing is proved against this attacker."
-    parts = [_claim(who, bests) for who, bests in groups]
-    furthest = max((row for row in answer.rows if row.proven), key=lambda row: row.max_radius)
-    end = f"The largest radius that anything has is {words.radius(furthest.max_radius)}"
-    return f"{'; '.join(parts)}. {end} ({furthest.name})."
+    claims = "; ".join(_claim(who, bests) for who, bests in _groups(answer.best))
+    if not claims:
+        about = " about single examples" if expected_accuracy(answer) else ""
+        return f"Nothing is proved{about} against this attacker."
+    furthest = max((row for row in answer.rows if row.ranked), key=lambda row: row.max_radius)
+    end = f"The largest radius of any example is {words.radius(furthest.max_radius)}"
+    return f"{claims}. {end} ({furthest.name})."
+
+
+def expected_accuracy(answer: ThreatAnswer) -> str:
+    """The most that is proved about it at each r, in a sentence; empty where nothing is.
+
+    Such as: dp proves 91.02% at r = 10 and 3.10% at r = 50.
+    """
+    claims = []
+    for who, bests in _groups(answer.expected):
+        much = [f"{words.percent(best.accuracy)} at r = {best.r:,}" for best in bests]
+        verb = "proves" if len(who) == 1 else "prove"
+        claims.append(f"{words.some(who)} {verb} {words.listing(much)}")
+    return f"{words.EXPECTED_ACCURACY}: {'; '.join(claims)}." if claims else ""
 
 
 def costs(result: RunResult) -> list[Cost]:
@@ -184,6 +223,7 @@ def _row(
     return Row(
         name=called[record["defense"], record["certificate"]],
         guarantee=record["guarantee"],
+        kind=record["kind"],
         clean_accuracy=record["clean_accuracy"],
         abstained=record["abstained"],
         at={r: record[f"certified_accuracy@{r}"] for r in at},
@@ -193,10 +233,14 @@ def _row(
 
 
 def _best(rows: Sequence[Row], r: int) -> Best:
-    highest = max((row.at[r] for row in rows if row.proven and row.at[r] > 0), default=0.0)
-    winners = [row.name for row in rows if row.proven and row.at[r] == highest > 0]
-    above = {row.name: row.at[r] for row in rows if row.covered and not row.proven}
-    return Best(r, winners, highest, {name: a for name, a in above.items() if a > highest})
+    highest = max((row.at[r] for row in rows if row.at[r] > 0), default=0.0)
+    return Best(r, [row.name for row in rows if row.at[r] == highest > 0], highest)
+
+
+def _groups(found: Sequence[Best]) -> list[tuple[Sequence[str], list[Best]]]:
+    """Who proves most at which r, neighbours put together; without those r where nobody does."""
+    groups = groupby((best for best in found if best.names), key=lambda best: best.names)
+    return [(who, list(bests)) for who, bests in groups]
 
 
 def _claim(who: Sequence[str], bests: Sequence[Best]) -> str:

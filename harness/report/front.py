@@ -50,11 +50,11 @@ class Front:
 
 
 def front(result: RunResult, threat: str) -> Front:
-    """The upper envelope of the certificates under one threat.
+    """The upper envelope of the proofs about single examples under one threat.
 
-    Estimates take no part, and neither does what does not cover the threat.
+    Expected accuracy and estimates take no part, and neither does what does not cover the threat.
     """
-    curves = proven_curves(result, threat)
+    curves = ranked_curves(result, threat)
     if not curves:
         return Front(np.zeros(0, np.int64), np.zeros(0), ())
     r = np.unique(np.concatenate([curve.x for curve in curves])).astype(np.int64)
@@ -72,10 +72,10 @@ def front(result: RunResult, threat: str) -> Front:
     return Front(r, best, tuple(found))
 
 
-def proven_curves(result: RunResult, threat: str) -> list[StepCurve]:
-    """The curves under one threat that are certificates, not estimates."""
-    proven = {row.name for row in answers.threat_answer(result, threat).rows if row.proven}
-    return [curve for curve in step_curves(result, threat) if curve.name in proven]
+def ranked_curves(result: RunResult, threat: str) -> list[StepCurve]:
+    """The curves under one threat that are proofs about single examples."""
+    ranked = {row.name for row in answers.threat_answer(result, threat).rows if row.ranked}
+    return [curve for curve in step_curves(result, threat) if curve.name in ranked]
 
 
 def _on(curve: StepCurve, r: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -12,23 +12,16 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import RunFolderError, SchemaError, UsageError
-from harness.report.published import verify
-
-SCHEMA = 1
-"""The version of a run folder that is read here."""
-
-CURVE_NUMBERS = ("r", "certified_accuracy")
-CURVE_COLUMNS = ("defense", "certificate", "threat", "guarantee", *CURVE_NUMBERS)
-SUMMARY_TEXTS = ("defense", "certificate", "threat", "guarantee")
-SUMMARY_COLUMNS = (
-    *SUMMARY_TEXTS,
-    "clean_accuracy",
-    "abstained",
-    "median_radius",
-    "max_radius",
+from harness.report.published import is_published, verify
+from harness.schema import (
+    CURVE_COLUMNS,
+    CURVE_NUMBERS,
+    HEAD,
+    NOT_COVERED,
+    SCHEMA,
+    SUMMARY_COLUMNS,
+    SUMMARY_TEXTS,
 )
-NOT_COVERED = "not covered"
-"""The guarantee of a certificate that says nothing about a threat."""
 
 _AT_R = re.compile(r"certified_accuracy@(\d+)")
 
@@ -39,7 +32,8 @@ class RunResult:
 
     ``curves``: one row for each r at which a certified accuracy in [0, 1] changes; none for a
     threat that is not covered, which only the summary tells. ``summary``: one row a defense,
-    certificate and threat. ``manifest``: how it came about; where several runs were combined,
+    certificate and threat; its ``kind`` is a :class:`~harness.certificates.Kind`, empty where the
+    threat is not covered. ``manifest``: how it came about; where several runs were combined,
     ``manifest["runs"]`` holds the manifest of each. ``folder``: where it was read.
     """
 
@@ -130,8 +124,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("cells"), list):
         raise RunFolderError(f"{path} is not the manifest of a run: it lists no cells")
     if manifest.get("schema") != SCHEMA:
-        found = manifest.get("schema")
-        raise SchemaError(f"{path} has schema {found!r}; this version reads schema {SCHEMA}")
+        again = "run its command again" + " and publish that" * is_published(manifest)
+        found = f"{path} has schema {manifest.get('schema')!r}"
+        raise SchemaError(f"{found}; this version reads schema {SCHEMA}: {again}")
     if not isinstance(manifest.get("dataset"), dict):
         raise RunFolderError(f"{path} is not the manifest of a run: it names no data set")
     return manifest
@@ -174,8 +169,7 @@ def combine(results: Sequence[RunResult]) -> RunResult:
 
 def curves_csv(result: RunResult, curves: pd.DataFrame | None = None) -> str:
     """``curves.csv`` of that result: its curves, or those given, and what is not covered."""
-    heads = list(CURVE_COLUMNS[:4])
-    missing = result.summary[result.summary["guarantee"] == NOT_COVERED][heads]
+    missing = result.summary[result.summary["guarantee"] == NOT_COVERED][list(HEAD)]
     known = (result.curves if curves is None else curves)[list(CURVE_COLUMNS)].copy()
     known["r"] = known["r"].astype(int).astype(str)
     # As curves.csv of a run has it: ten decimals at most.

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from harness.report import answers, words
 from harness.report.accuracy_figure import look
 from harness.report.figures import FAINT, INK, new_figure, style
-from harness.report.front import Front, front, proven_curves
+from harness.report.front import Front, front, ranked_curves
 from harness.report.load import RunResult
 from harness.report.panels import (
     add_legend,
@@ -30,6 +30,7 @@ from harness.report.panels import (
 _BAND: dict[str, Any] = {"color": "#cdd3d8", "linewidth": 7, "solid_capstyle": "butt", "zorder": 2}
 _BEATEN: dict[str, Any] = {"color": "#a6a6a6", "linewidth": 0.8, "zorder": 2.5}
 _ESTIMATE: dict[str, Any] = {**_BEATEN, "color": FAINT, "linestyle": (0, (1, 2))}
+_AVERAGE: dict[str, Any] = {**_BEATEN, "color": FAINT, "linestyle": (0, (6, 2, 1, 2))}
 _LETTER = 0.11
 """Room in inches for one letter above the front."""
 
@@ -39,13 +40,14 @@ def worth_drawing(result: RunResult) -> bool:
     cells = [cell for cell in result.cells if cell.get("status") != "failed"]
     swept = any("[" in str(cell["label"]) for cell in cells)
     swept = swept or len({cell.get("defense") for cell in cells}) < len(cells)
-    return swept and any(len(proven_curves(result, threat)) > 1 for threat in result.threats)
+    return swept and any(len(ranked_curves(result, threat)) > 1 for threat in result.threats)
 
 
 def pareto_figure(result: RunResult) -> Figure:
     """A panel for each threat: the front as a band, a letter on it for who proves most there.
 
-    The cells that are nowhere best are thin and grey, estimates are dotted; neither has a letter.
+    The cells that are nowhere best are thin and grey, expected accuracy is dash-dotted, estimates
+    are dotted; none of these has a letter.
     """
     answered = answers.threat_answers(result)
     fronts = [front(result, answer.threat) for answer in answered]
@@ -76,7 +78,12 @@ def _key(
     rows = [row for answer in answered for row in answer.covered]
     rest = [
         ("the most that any proves", _BAND, True),
-        ("nowhere best", _BEATEN, any(row.proven and row.name not in letters for row in rows)),
+        ("nowhere best", _BEATEN, any(row.ranked and row.name not in letters for row in rows)),
+        (
+            "expected accuracy, not ranked",
+            _AVERAGE,
+            any(row.proven and not row.ranked for row in rows),
+        ),
         ("estimate, not ranked", _ESTIMATE, any(not row.proven for row in rows)),
     ]
     for text, how, present in rest:
@@ -94,10 +101,11 @@ def _letter(i: int) -> str:
 def _draw(
     axis: Axes, result: RunResult, answer: answers.ThreatAnswer, looks: Mapping[str, Any]
 ) -> None:
-    estimates = {row.name for row in answer.covered if not row.proven}
+    unranked = {
+        row.name: _AVERAGE if row.proven else _ESTIMATE for row in answer.covered if not row.ranked
+    }
     for curve in step_curves(result, answer.threat):
-        plain = _ESTIMATE if curve.name in estimates else _BEATEN
-        how = looks.get(curve.name, plain) if curve.name not in estimates else plain
+        how = unranked.get(curve.name) or looks.get(curve.name, _BEATEN)
         axis.plot(curve.x, curve.y, **{"drawstyle": "steps-post", "label": curve.name, **how})
 
 

@@ -40,7 +40,8 @@ def cells(answer: ThreatAnswer, row: Row) -> list[str]:
         return [row.name, row.guarantee, *[words.NOTHING] * (len(answer.r) + 3)]
     at = [words.percent(row.at[r]) for r in answer.r]
     radii = [words.radius(row.median_radius), words.radius(row.max_radius)]
-    return [row.name, row.guarantee, words.percent(row.clean_accuracy), *at, *radii]
+    guarantee = ", ".join([row.guarantee, *words.not_pointwise(row.kind)])
+    return [row.name, guarantee, words.percent(row.clean_accuracy), *at, *radii]
 
 
 COST_COLUMNS = ("defense", "models", "training", "predicting", "certifying", "peak memory")
@@ -62,6 +63,8 @@ def summary_markdown(result: RunResult) -> str:
         if meaning:
             lines += [f"The attacker may, r times, {meaning}.", ""]
         lines += [plain(answers.headline(answer)), ""]
+        expected = answers.expected_accuracy(answer)
+        lines += [plain(expected), ""] if expected else []
         if answer.rows:
             lines += _markdown(columns(answer), (_bold_best(answer, row) for row in answer.rows))
         lines += [f"\nNot run: {plain(words.listing(answer.not_run))}."] if answer.not_run else []

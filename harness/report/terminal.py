@@ -37,8 +37,9 @@ class SummaryTable:
             if answer.not_covered:
                 missing = f"not covered: {words.listing(answer.not_covered)}"
                 yield Text(words.wrap_label(missing, width))
-            for claim in answers.headline(answer).replace("; ", ";\n").splitlines():
-                yield Text(words.wrap_label(claim, width))
+            for sentence in (answers.headline(answer), answers.expected_accuracy(answer)):
+                for claim in sentence.replace("; ", ";\n").splitlines():
+                    yield Text(words.wrap_label(claim, width))
         yield Text()
 
 
@@ -80,12 +81,11 @@ def _rows(answer: ThreatAnswer) -> list[tuple[str, list[Text]]]:
     """Certified accuracies in percent, to one decimal, which is what fits."""
     rows = []
     for row in answer.covered:
-        name = row.name if row.proven else f"{row.name} (estimate)"
         clean = words.percent(row.clean_accuracy, 1).rstrip("%")
         values = [
             Text(words.percent(row.at[r], 1).rstrip("%"), "bold" * answer.is_best(row, r))
             for r in answer.alive
         ]
         radii = [words.radius(row.median_radius), words.radius(row.max_radius)]
-        rows.append((name, [Text(clean), *values, *map(Text, radii)]))
+        rows.append((row.marked, [Text(clean), *values, *map(Text, radii)]))
     return rows

@@ -6,7 +6,8 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-from harness.report.load import NOT_COVERED
+from harness.certificates import Kind
+from harness.schema import NOT_COVERED
 from harness.threats import Threat
 
 NOTHING = "–"
@@ -15,14 +16,21 @@ NOTHING = "–"
 WHO_PROVES_MOST = "Who proves most, by r"
 FROM_THE_CURVES = (
     "Every r at which a certificate reaches the highest certified accuracy of all, with the "
-    "accuracy at the first and at the last of them. Estimates are not ranked."
+    "accuracy at the first and at the last of them. Only proofs about single examples are ranked: "
+    "neither expected accuracy nor estimates."
 )
+EXPECTED_ACCURACY = "Expected accuracy, on average over training and not about single examples"
+"""How the line begins that says what is proved about it."""
 
 HOW_TO_READ = {
     "Certified accuracy at r": "the fraction of test examples that are predicted rightly, and stay "
-    "so whatever r poisoned training examples the attacker chooses. A certificate of expected "
-    "accuracy (differential privacy) bounds instead the accuracy that the defense has on average "
-    "over its own randomness.",
+    "so whatever r poisoned training examples the attacker chooses.",
+    "Expected accuracy": "where the guarantee says so, certified accuracy at r bounds instead the "
+    "accuracy that the defense has on average over its own randomness, as differential privacy "
+    "does. It says nothing about any one example: the attacker may choose which are lost. So it "
+    "has a line of its own, and is never ranked with proofs about single examples. Its median and "
+    "largest r are the last at which the bound on that average is at least one half, and above 0 "
+    "by however little; no example has such a radius.",
     "r": "how often the attacker may do what the threat allows. The threats are different "
     "attackers: numbers are compared within one threat, not across.",
     "Median radius": "the largest r with a certified accuracy of at least one half. The largest "
@@ -95,6 +103,15 @@ def megabytes(value: float) -> str:
 def threat_meaning(threat: str) -> str:
     """What that attacker may do r times; empty for a name that is no threat."""
     return Threat(threat).meaning if threat in {t.value for t in Threat} else ""
+
+
+def not_pointwise(kind: str) -> list[str]:
+    """The kind of a certificate in words, where it is not about single examples.
+
+    >>> not_pointwise("expected-accuracy"), not_pointwise("pointwise"), not_pointwise("")
+    (['expected accuracy'], [], [])
+    """
+    return [kind.replace("-", " ")] if kind not in ("", Kind.POINTWISE) else []
 
 
 def guarantee_kind(guarantee: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.program import program
+from harness.schema import SCHEMA
 
 SMALL = ["-d", "bagging[n_models=20,k=5,features=raw]", "--threat", "any"]
 
@@ -70,7 +71,9 @@ def test_a_run_leaves_everything(tiny_npz: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     summary = pd.read_csv(out / "summary.csv")
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["schema"] == 1
+    assert manifest["schema"] == SCHEMA
+    assert list(summary)[:5] == ["defense", "certificate", "threat", "guarantee", "kind"]
+    assert summary["kind"].tolist() == ["pointwise"]
     assert manifest["dataset"]["n_train"] == 120
     assert manifest["cells"][0]["status"] == "finished"
     with np.load(out / "certificates.npz", allow_pickle=False) as archive:

@@ -298,6 +298,27 @@ def test_an_estimate_and_a_proof_are_not_compared_in_numbers(made_run, made_cell
     assert compared(proof, estimate).exit_code == 1
 
 
+def test_an_example_and_the_average_are_not_compared(made_run, made_cell):
+    def cell(kind, guarantee="deterministic"):
+        return made_cell("a", {"any": lowered(0)}, guarantee=guarantee, kind=kind)
+
+    examples = made_run("examples", cell("pointwise"))
+    average = made_run("average", cell("expected-accuracy"))
+    lost = made_run("lost", made_cell("a", {"any": None}))
+    for base, new in ((examples, average), (average, examples)):
+        found = compared(base, new)
+        assert found.exit_code == 4, "nothing passes that was not compared"
+        assert "its certificate is about something else" in found.reason
+        assert not list(found.cells[0].threats[0].changes)
+    sampled = made_run(
+        "sampled", cell("expected-accuracy", "probabilistic (alpha=0.1 per defense)")
+    )
+    assert compared(examples, sampled).exit_code == 4, "weaker or stronger: not of the same"
+    assert compared(average, average).exit_code == 0
+    assert compared(average, sampled).exit_code == 1
+    assert compared(average, lost).exit_code == 1
+
+
 def test_what_was_not_measured_is_not_known(made_run, made_cell):
     cell = made_cell("a", {"any": lowered(0)}, params={"limit": math.inf, "nothing": math.nan})
     cell.seconds, cell.peak_rss_mb = {"train": 1.0, "predict": None}, None

@@ -16,6 +16,7 @@ from harness.report.load import RunResult, load_run
 from harness.report.pareto_figure import pareto_figure, worth_drawing
 from harness.report.tables import summary_markdown
 from harness.report.write import write_report
+from harness.schema import SCHEMA
 
 PROBABLE = "probabilistic (alpha=0.001 per defense)"
 Steps = dict[int, float]
@@ -44,17 +45,18 @@ def at(steps: Steps, r: int) -> float:
 def write_run(folder: Path, rows: list[Row], threats: tuple[str, ...] = ("any",)) -> RunResult:
     folder.mkdir(parents=True, exist_ok=True)
     curves = ["defense,certificate,threat,guarantee,r,certified_accuracy"]
-    heads = ["defense", "certificate", "threat", "guarantee", "clean_accuracy", "abstained"]
+    heads = ["defense", "certificate", "threat", "guarantee", "kind", "clean_accuracy", "abstained"]
     heads += ["median_radius", "max_radius", "certified_accuracy@0", "certified_accuracy@100"]
     summary = [",".join(heads)]
     for name, threat, guarantee, steps in rows:
         start = f'"{name}",theorem,{threat},{guarantee}'
         curves += [f"{start},{r},{value}" for r, value in steps.items()]
         values = [0.99, 0, 1, max(steps) - 1, at(steps, 0), at(steps, 100)] if steps else [""] * 6
-        summary.append(f"{start},{','.join(map(str, values))}")
+        kind = "pointwise" if steps else ""
+        summary.append(f"{start},{kind},{','.join(map(str, values))}")
     labels = list(dict.fromkeys(row[0] for row in rows))
     manifest = {
-        "schema": 1,
+        "schema": SCHEMA,
         "dataset": {"name": "toy", "digest": "d", "n_train": 9, "n_test": 9, "label_names": []},
         "threats": list(threats),
         "cells": [{"label": n, "defense": n.split("[")[0], "status": "finished"} for n in labels],
@@ -89,7 +91,7 @@ def test_the_front_agrees_with_a_look_at_every_r(cells: list[list[int]]) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            fronts, "proven_curves", lambda result, threat: [Fake(*c) for c in curves.items()]
+            fronts, "ranked_curves", lambda result, threat: [Fake(*c) for c in curves.items()]
         )
         found = front(None, "any")  # type: ignore[arg-type]
     said = {r: (lead.names, lead) for lead in found.leads for r in range(lead.first, lead.last + 1)}
