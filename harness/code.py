@@ -174,7 +174,7 @@ def _find(name: str) -> ModuleSpec | None:
     """Where a module comes from, without importing it or its packages; None if it is nowhere."""
     loaded = sys.modules.get(name)
     if loaded is not None:
-        spec = loaded.__spec__
+        spec: ModuleSpec | None = getattr(loaded, "__spec__", None)
         if spec is None:  # of a script
             spec = ModuleSpec(name, None, origin=getattr(loaded, "__file__", None))
             spec.submodule_search_locations = getattr(loaded, "__path__", None)

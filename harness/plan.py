@@ -141,13 +141,13 @@ def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int)
         defense = _with_canonical_learner(selection.build(entry.value), registry)
         name = label(selection.name, defense.params)
         trained_by = _check(defense, shape_of(dataset), registry)
+        code = code_of(defense, registry)
     except HarnessError:
         raise
     except Exception as error:  # of a plugin: it must not keep the other cells from running
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return Cell(selection.name, selection.name, entry.distribution, None, "", text)
     versions = " and ".join([entry.distribution, *trained_by])
-    code = code_of(defense, registry)
     key = evidence_key(selection.name, defense, dataset, seed, versions, code)
     return Cell(name, selection.name, entry.distribution, defense, key)
 

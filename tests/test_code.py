@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import platform
 import subprocess
 import sys
 from importlib import metadata
@@ -190,7 +191,7 @@ def test_another_version_of_a_library_that_computes_is_seen(
 
 def test_another_python_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     before = code_digest(features)
-    monkeypatch.setattr(code.platform, "python_version", lambda: "3.99.0")
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
     assert code_digest(features) != before
 
 

@@ -108,9 +108,8 @@ def test_a_key_covers_the_defense_its_learners_and_what_they_rest_on(
     defense: Defense[Any],
     modules: list[str],
 ) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr("harness.plan.code_digest", lambda *roots: seen.extend(roots) or "")
-    code_of(defense, registry)
+    monkeypatch.setattr("harness.plan.code_digest", lambda *roots: roots)
+    seen: Any = code_of(defense, registry)
     names = [root.__module__ if isinstance(root, type) else root.__name__ for root in seen]
     assert type(defense) in seen
     assert type(defense.params) in seen

@@ -23,4 +23,5 @@ def learner_of(registry: Registry, spec: str) -> Learner:
 def classes_behind(learner: Learner) -> list[type[Any]]:
     """The learner's class and, where it fits an estimator, the estimator's."""
     factory = getattr(learner, "factory", None)
-    return [type(learner), factory.func] if isinstance(factory, partial) else [type(learner)]
+    made = factory.func if isinstance(factory, partial) else None
+    return [type(learner), made] if isinstance(made, type) else [type(learner)]

@@ -67,7 +67,8 @@ def votes(out: Path) -> list[list[int]]:
     """The votes that the evidence of the last cell holds, which the manifest names."""
     cell = json.loads((out / "manifest.json").read_text())["cells"][-1]
     with np.load(out / "evidence" / f"{cell['evidence']}.npz") as archive:
-        return np.unique(archive["votes"], axis=0).tolist()
+        found: list[list[int]] = np.unique(archive["votes"], axis=0).tolist()
+    return found
 
 
 def test_blocks_of_a_learner_that_was_edited_are_not_merged(folder: Path, tiny_npz: Path) -> None:
