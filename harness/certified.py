@@ -94,7 +94,7 @@ def write(result: Certified, path: Path, command: Sequence[str], *, fresh: bool)
         "dataset": case.file.name,
         "digest": case.cell.key,
         "seed": None,
-        "cells": {case.cell.label: case.cell.name},
+        "cells": [case.cell.label],
     }
     with open_run(path, identity, fresh=fresh) as folder:
         folder.write("manifest.json", _manifest(result, identity, command))

@@ -28,12 +28,14 @@ from harness.certificates import Certificate, FloatArray, IntArray, Kind, Pointw
 from harness.containment import describe
 from harness.curves import Curve
 from harness.errors import HarnessError, NoSpaceError, RunFolderError
+from harness.plan import make_plan
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from harness.containment import CellLog
-    from harness.plan import Cell
+    from harness.plan import Cell, Plan
+    from harness.plugins import Registry
     from harness.runner import CellResult, Proved, Runner
     from harness.task import Progress
 
@@ -248,8 +250,12 @@ def _main(messages: Connection, output: Connection) -> None:
     try:
         plan, index, path, device, timeout = messages.recv()
         registry = load_registry()
+        edited = _has_other_code(plan, plan.cells[index], registry)
     except (Exception, SystemExit) as error:
         parent.say("raise", HarnessError(_unsendable(error)))
+        return
+    if edited:
+        parent.say("raise", HarnessError("its code changed since this run began; run it again"))
         return
     # If the parent is gone, nobody else ends code that never lets Python's threads run.
     signal.setitimer(signal.ITIMER_REAL, min(timeout + 60, 1e8))
@@ -264,6 +270,13 @@ def _main(messages: Connection, output: Connection) -> None:
         parent.say("raise", RunFolderError(*error.args))
     except KeyboardInterrupt:
         parent.say("raise", KeyboardInterrupt())
+
+
+def _has_other_code(plan: Plan, cell: Cell, registry: Registry) -> bool:
+    """Whether this process has imported other code than the key of the cell's evidence names."""
+    options: dict[str, Any] = {"threats": plan.threats, "alpha": plan.alpha, "seed": plan.seed}
+    (again,) = make_plan(registry, [cell.label], plan.dataset, **options).cells
+    return again.key != cell.key
 
 
 def _settle(output: Connection) -> None:

@@ -11,15 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import features as feature_maps
+from harness import task
+from harness.code import code_digest, constants_given_to
 from harness.datasets.base import Dataset
 from harness.defense import Defense, Shape
 from harness.errors import HarnessError, UnsuitableError, UsageError
 from harness.features import FEATURES, check_features, is_image
-from harness.learners.spec import canonical, parse_spec, resolve
+from harness.learners.lookup import classes_behind, learner_of
+from harness.learners.spec import canonical, parse_spec
 from harness.selection import Selection, label
 
 if TYPE_CHECKING:
-    from harness.learners.base import Learner
     from harness.plugins import Registry
     from harness.threats import Threat
 
@@ -40,6 +43,11 @@ class Cell:
     key: str
     error: str | None = None
 
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with."""
+        return f"{self.name}-{self.key}"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -59,16 +67,16 @@ class Plan:
         return shape_of(self.dataset)
 
     def identity(self) -> dict[str, Any]:
-        """What is trained. Threats, alpha and certificates may change without training again."""
+        """What makes it the same run: with other code it is, and what changed is trained again."""
         return {
             "dataset": self.dataset.name,
             "digest": self.dataset.digest,
             "seed": self.seed,
-            "cells": {cell.label: cell.key for cell in self.cells},
+            "cells": sorted(cell.label for cell in self.cells),
         }
 
     def digest(self) -> str:
-        """Eight hexadecimal digits that name what is trained."""
+        """Eight hexadecimal digits for :meth:`identity`."""
         text = json.dumps(self.identity(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -137,13 +145,14 @@ def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int)
         defense = _with_canonical_learner(selection.build(entry.value), registry)
         name = label(selection.name, defense.params)
         trained_by = _check(defense, shape_of(dataset), registry)
+        code = code_of(defense, registry)
     except HarnessError:
         raise
     except Exception as error:  # of a plugin: it must not keep the other cells from running
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return Cell(selection.name, selection.name, entry.distribution, None, "", text)
     versions = " and ".join([entry.distribution, *trained_by])
-    key = evidence_key(selection.name, defense, dataset, seed, versions)
+    key = evidence_key(selection.name, defense, dataset, seed, versions, code)
     return Cell(name, selection.name, entry.distribution, defense, key)
 
 
@@ -193,23 +202,43 @@ def _check(defense: Defense[Any], shape: Shape, registry: Registry) -> list[str]
     return trained_by
 
 
-def learner_of(registry: Registry, spec: str) -> Learner:
-    """The learner that ``spec`` names. Raises UsageError."""
-    name = parse_spec(spec).name
-    if registry.learners.claims(name) or "." not in name:
-        registry.learners[name]  # its errors know of clashes and of broken plugins
-    return resolve(spec, registry.learners.values())
+def code_of(defense: Defense[Any], registry: Registry) -> str:
+    """The digest of the code that training rests on: of the defense, its learners, the features.
+
+    Its learners are the one that it has as a parameter and those that it asks for by a name that
+    stands in its code, as in ``task.learner("ridge")``.
+    """
+    own = [type(defense), type(defense.params)]
+    specs = constants_given_to("learner", *own)
+    chosen = getattr(defense.params, "learner", None)
+    if isinstance(chosen, str):
+        specs.add(chosen)
+    learners = [cls for spec in sorted(specs) for cls in _classes_of(registry, spec)]
+    return code_digest(*own, *learners, feature_maps, task)
+
+
+def _classes_of(registry: Registry, spec: str) -> list[type[Any]]:
+    try:
+        return classes_behind(learner_of(registry, spec))
+    except UsageError:  # a text that names no learner: the defense will say so when it trains
+        return []
 
 
 def evidence_key(
-    name: str, defense: Defense[Any], dataset: Dataset, seed: int, distribution: str
+    name: str,
+    defense: Defense[Any],
+    dataset: Dataset,
+    seed: int,
+    distribution: str,
+    code: str,
 ) -> str:
     """Names what training leaves behind: cells with the same key share their evidence.
 
-    It covers the defense, its version and the learner's, the parameters that training reads, the
-    data and the seed; not the threat, alpha, or parameters that only certifying reads.
+    It covers the defense, its version and the learner's, their code (see :func:`code_of`), the
+    parameters that training reads, the data and the seed; not the threat, alpha, or parameters that
+    only certifying reads.
     """
     only_certify = defense.params.certify_only()
     trained = defense.params.model_dump(mode="json", exclude=set(only_certify))
-    content = [name, distribution, trained, dataset.digest, seed]
+    content = [name, distribution, trained, dataset.digest, seed, code]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

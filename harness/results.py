@@ -110,7 +110,7 @@ def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
         "title": cell.defense.title if cell.defense else None,
         "paper": cell.defense.paper if cell.defense else None,
         "params": cell.defense.params.model_dump(mode="json") if cell.defense else {},
-        "evidence": f"{cell.name}-{cell.key}",
+        "evidence": cell.stem,
         "status": "started",
         "error": None,
     }

@@ -16,8 +16,9 @@ from harness.containment import CellLog, contained, describe
 from harness.curves import Curve, curve
 from harness.defense import Evidence
 from harness.errors import HarnessError, NoSpaceError, RunFolderError
+from harness.learners.lookup import learner_of
 from harness.machine import PeakMemory, fingerprint
-from harness.plan import Cell, Plan, learner_of
+from harness.plan import Cell, Plan
 from harness.store import RunFolder, Stored
 from harness.task import BlockTask, Inputs, Progress
 
@@ -148,7 +149,7 @@ class Runner:
         """NAME-KEY; for a cell that shares its evidence with earlier ones, also a number."""
         before = self.plan.cells[: self.plan.cells.index(cell)]
         shared = sum((one.name, one.key) == (cell.name, cell.key) for one in before)
-        return f"{cell.name}-{cell.key}" + (f"-{shared + 1}" if shared else "")
+        return cell.stem + (f"-{shared + 1}" if shared else "")
 
     def _finish(self, cell: Cell) -> CellResult:
         if cell.defense is None:

@@ -10,6 +10,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 import zlib
@@ -39,6 +40,8 @@ _LEAVES = (
     "manifest.json",
 )
 _LOCK = ".lock"
+_NAMED_BY_KEY = re.compile(r"(.+-)([0-9a-f]{16})?(-\d+)?")
+"""Names in ``evidence/``, ``logs/`` and ``failures/``; no key: its plugin could not be loaded."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,7 @@ class RunFolder:
 
     def remove(self, name: str) -> None:
         """Removes one of the run's files, if it is there. Raises RunFolderError."""
-        path = self.path / name
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _explained(path, error) from error
+        _remove(self.path / name)
 
     def manifest(self) -> dict[str, Any] | None:
         """The manifest, or None where there is none. Raises RunFolderError if it is damaged."""
@@ -178,22 +177,53 @@ class RunFolder:
         ours = isinstance(manifest, dict) and {"schema", "plan"} <= manifest.keys()
         return manifest if ours else None
 
+    def drop_stale(self, wanted: Mapping[str, str]) -> list[str]:
+        """Removes what other code left; ``wanted`` is each cell's label and NAME-KEY.
+
+        Returns the labels of cells whose evidence or blocks are gone, so that they must be trained
+        again. NAME- without a key is a cell that cannot be loaded; its evidence stays until it can.
+        Call it before the manifest is written anew: it tells which evidence was whose.
+        """
+        gone = set()
+        for folder in ("evidence", "failures", "logs"):
+            for path in sorted((self.path / folder).glob("*")):
+                named = _NAMED_BY_KEY.fullmatch(path.name.removesuffix(path.suffix))
+                if named is None or path.name.startswith("."):
+                    continue
+                name, key, _ = named.groups()
+                stem = name + (key or "")
+                if stem in wanted.values() or (folder == "evidence" and name in wanted.values()):
+                    continue
+                _remove(path)
+                if folder == "evidence":
+                    gone |= {stem, name}
+        cells = (self.manifest() or {}).get("cells", ())
+        before = {cell.get("label"): cell.get("evidence") for cell in cells}
+        return [label for label in wanted if before.get(label) in gone]
+
     def clear(self) -> None:
         """Removes what a run leaves, and nothing else that may lie in the folder."""
         for name in _LEAVES:
-            path = self.path / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(self.path / name)
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _explained(path, error) from error
 
 
 @contextmanager
 def open_run(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterator[RunFolder]:
     """The folder for a run with that identity, locked against other processes.
 
-    A folder that holds the same run is resumed; ``fresh`` empties it first. Raises RunFolderError
-    for one that holds another run or other files, that is in use, or that cannot be written.
+    A folder that holds the same run is resumed, also with other code (see
+    :meth:`RunFolder.drop_stale`); ``fresh`` empties it first. Raises RunFolderError for one that
+    holds another run or other files, that is in use, or that cannot be written.
     """
     locked_before = (path / _LOCK).exists()  # only runs leave one
     try:
@@ -223,9 +253,9 @@ def open_run(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterato
             raise RunFolderError(f"{path} is a published report; name another --output")
         if fresh:
             folder.clear()
-        elif found is not None and found.get("plan") != dict(identity):
+        elif found is not None and (differs := _difference(found.get("plan"), identity)):
             raise RunFolderError(
-                f"{path} holds another run ({_difference(found.get('plan'), identity)}); "
+                f"{path} holds another run ({differs}); "
                 "name another --output or give --fresh to start over"
             )
         for left in path.rglob(".*.tmp"):  # of a run that was killed while it wrote
@@ -244,7 +274,7 @@ def _lock(file: io.TextIOWrapper, path: Path) -> None:
         raise RunFolderError(f"{path} is in use by another run") from None
 
 
-def _difference(found: object, wanted: Mapping[str, Any]) -> str:
+def _difference(found: object, wanted: Mapping[str, Any]) -> str | None:
     if not isinstance(found, Mapping):
         return "of another version"
     for key, name in (("dataset", "dataset"), ("digest", "the data"), ("seed", "seed")):
@@ -252,7 +282,5 @@ def _difference(found: object, wanted: Mapping[str, Any]) -> str:
             if key == "digest":
                 return "its data have changed"
             return f"its {name} is {found.get(key)}, not {wanted[key]}"
-    theirs, ours = set(found.get("cells", {})), set(wanted["cells"])
-    if theirs != ours:
-        return f"its defenses are {', '.join(sorted(theirs))}"
-    return "its defenses are of another version"
+    theirs = sorted(found.get("cells", ()))
+    return None if theirs == wanted["cells"] else f"its defenses are {', '.join(theirs)}"

@@ -13,13 +13,14 @@ import numpy as np
 
 from harness import features as feature_maps
 from harness.defense import Shape, Task
-from harness.plan import Cell, Plan, learner_of
+from harness.learners.lookup import learner_of
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from harness.learners.base import Learner
+    from harness.plan import Cell, Plan
     from harness.plugins import Registry
 
 

@@ -93,6 +93,19 @@ def gone(pid: int) -> bool:
     return False
 
 
+def test_a_plugin_that_is_edited_while_it_runs(site: Path, tiny: Dataset, tmp_path: Path) -> None:
+    """Its next process would import other code than the key of its evidence names."""
+    registry = load_registry()
+    plan = make_plan(registry, ["rascal"], tiny, threats=[Threat.ANY], alpha=0.01, seed=0)
+    with (site / "rascals.py").open("a") as file:
+        file.write("EDITED = True\n")
+    with open_run(tmp_path / "run", plan.identity(), fresh=False) as folder:
+        runner = Runner(plan, folder, registry, torch.device("cpu"), Listener(), 100)
+        (result,) = runner.run()
+    assert result.error == "its code changed since this run began; run it again"
+    assert not (tmp_path / "run" / "evidence").exists()
+
+
 def test_cells_that_hang_or_die_fail_alone(site: Path, tiny: Dataset, tmp_path: Path) -> None:
     ways = ["regex", "swallow", "leave", "killed"]
     results = run(

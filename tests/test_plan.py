@@ -3,16 +3,18 @@
 import re
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import Field
 
 from harness import hookimpl
+from harness.certificates import Certificate
 from harness.datasets.base import Dataset
-from harness.defense import Parameters
-from harness.defenses.bagging import Bagging
+from harness.defense import Arrays, Defense, Evidence, Parameters, Task
+from harness.defenses.bagging import Bagging, BaggingParameters
 from harness.errors import UsageError
-from harness.plan import Cell, make_plan
+from harness.plan import Cell, code_of, make_plan
 from harness.plugins import PluginManager, Registry
 from harness.threats import Threat
 
@@ -64,6 +66,58 @@ def test_different_learners_have_different_keys(registry: Registry, tiny: Datase
     texts = ["ridge", "ridge(penalty=0.03)", "logistic", "logistic(penalty=0.03)"]
     cells = plan(registry, tiny, *(f"bagging[features=raw,learner={text}]" for text in texts))
     assert len({cell.key for cell in cells}) == len({cell.label for cell in cells}) == 4
+
+
+class Quiet(Parameters):
+    n_models: int = 3
+
+
+class Asking(Defense[Quiet]):
+    """Asks for learners by their names, as the scaffold does."""
+
+    name = title = paper = "asking"
+    Params = Quiet
+
+    def covers(self) -> frozenset[Threat]:
+        return frozenset()
+
+    def gather(self, task: Task) -> Arrays:
+        task.learner("logistic")
+        task.learner("of nobody")
+        return {}
+
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("defense", "modules"),
+    [
+        (Bagging(BaggingParameters()), ["bagging", "ridge"]),
+        (Bagging(BaggingParameters(learner="cnn")), ["bagging", "cnn"]),
+        (
+            Bagging(BaggingParameters(learner="sklearn.tree.DecisionTreeClassifier")),
+            ["bagging", "estimator", "_classes"],
+        ),
+        (Asking(Quiet()), ["logistic"]),
+    ],
+)
+def test_a_key_covers_the_defense_its_learners_and_what_they_rest_on(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    defense: Defense[Any],
+    modules: list[str],
+) -> None:
+    monkeypatch.setattr("harness.plan.code_digest", lambda *roots: roots)
+    seen: Any = code_of(defense, registry)
+    names = [root.__module__ if isinstance(root, type) else root.__name__ for root in seen]
+    assert type(defense) in seen
+    assert type(defense.params) in seen
+    assert {"harness.features", "harness.task"} <= set(names)
+    found = {name.rpartition(".")[2] for name in names}
+    learners = {"ridge", "logistic", "cnn", "naive_bayes", "nearest", "estimator", "_classes"}
+    assert set(modules) - {"bagging"} == found & learners
+    assert set(modules) <= found
 
 
 def test_the_same_learner_twice_is_the_same_cell_twice(registry: Registry, tiny: Dataset) -> None:

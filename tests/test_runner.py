@@ -228,6 +228,18 @@ def test_the_evidence_key_covers_what_training_reads(coins: Registry, tiny: Data
     assert len({key("coin"), key("coin[n_models=9]"), key("coin", seed=1), key("bagging")}) == 4
 
 
+def test_the_evidence_key_covers_the_code(
+    coins: Registry, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(coins, tiny, "coin", "bagging")
+    monkeypatch.setattr("harness.plan.code_digest", lambda *roots: "edited")
+    edited = plan_of(coins, tiny, "coin", "bagging")
+    assert not {cell.key for cell in plan.cells} & {cell.key for cell in edited.cells}
+    # It is the same run all the same, in the same folder.
+    assert edited.identity() == plan.identity()
+    assert edited.folder_name() == plan.folder_name()
+
+
 def test_seeds_differ_by_seed_defense_and_block() -> None:
     words = {
         tuple(seeds(seed, name, block).generate_state(4))

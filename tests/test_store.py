@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harness.errors import NoSpaceError, RunFolderError
-from harness.store import Stored, npz_bytes, open_run, read_npz, write_atomically
+from harness.store import RunFolder, Stored, npz_bytes, open_run, read_npz, write_atomically
 
-PLAN: dict[str, Any] = {"dataset": "d", "digest": "x", "seed": 0, "cells": {"a": "key"}}
+PLAN: dict[str, Any] = {"dataset": "d", "digest": "x", "seed": 0, "cells": ["a"]}
 PART = Stored({"votes": np.arange(6).reshape(3, 2)}, {"train": 1.5})
 
 
@@ -70,12 +70,60 @@ def test_the_same_plan_resumes_and_another_is_refused(tmp_path: Path) -> None:
         ({"seed": 1}, "its seed is 0, not 1"),
         ({"dataset": "e"}, "its dataset is d, not e"),
         ({"digest": "y"}, "its data have changed"),
-        ({"cells": {"b": "key"}}, "its defenses are a"),
-        ({"cells": {"a": "other"}}, "of another version"),
+        ({"cells": ["b"]}, "its defenses are a"),
+        ({"cells": ["a", "b"]}, "its defenses are a"),
     ):
         with pytest.raises(RunFolderError, match=f"holds another run .*{message}") as caught:
             begin(run, PLAN | change)
         assert "--fresh" in str(caught.value)
+
+
+def test_a_run_of_version_0_1_0_is_resumed(tmp_path: Path) -> None:
+    """It named keys beside the cells."""
+    begin(tmp_path / "run", PLAN | {"cells": {"a": "key"}})
+    begin(tmp_path / "run")
+
+
+def left_by(folder: RunFolder, *stems: str) -> None:
+    """What cells leave: finished evidence and a block, a failure and a log."""
+    for stem in stems:
+        name, key = stem.rsplit("-", 1)
+        folder.save_evidence(name, key, PART)
+        folder.save_block(name, key, 0, PART)
+        folder.write(f"failures/{stem}.txt", "failed")
+        folder.write(f"logs/{stem}-2.txt", "said")
+
+
+def stems_in(folder: RunFolder) -> set[str]:
+    return {path.name.partition(".")[0] for path in folder.path.glob("*/*")}
+
+
+OLD, NEW, OTHER = "a-" + "0" * 16, "a-" + "1" * 16, "a-b-" + "2" * 16
+
+
+def test_what_other_code_left_is_dropped(tmp_path: Path) -> None:
+    with open_run(tmp_path, PLAN, fresh=False) as folder:
+        left_by(folder, OLD, OTHER)
+        (tmp_path / "evidence" / "my-notes.npz").write_bytes(b"mine")
+        cells = [{"label": "a", "evidence": OLD}, {"label": "a-b", "evidence": OTHER}]
+        cells.append({"label": "a[x=1]", "evidence": NEW})  # it had not been trained yet
+        folder.write("manifest.json", json.dumps({"schema": 1, "plan": PLAN, "cells": cells}))
+        wanted = {"a": NEW, "a-b": OTHER, "a[x=1]": NEW[:-1] + "9"}
+        assert folder.drop_stale(wanted) == ["a"]
+        assert stems_in(folder) == {OTHER, f"{OTHER}-2", "my-notes"}
+        assert folder.drop_stale(wanted) == []
+
+
+def test_a_cell_that_cannot_be_loaded_keeps_its_evidence_until_it_can(tmp_path: Path) -> None:
+    with open_run(tmp_path, PLAN, fresh=False) as folder:
+        left_by(folder, OLD)
+        cells = [{"label": "a", "evidence": "a-"}]
+        folder.write("manifest.json", json.dumps({"schema": 1, "plan": PLAN, "cells": cells}))
+        folder.write("failures/a-.txt", "failed")
+        assert folder.drop_stale({"a": "a-"}) == []
+        assert stems_in(folder) == {OLD, "a-"}
+        assert folder.drop_stale({"a": NEW}) == ["a"]
+        assert stems_in(folder) == set()
 
 
 def test_fresh_removes_the_run_and_nothing_else(tmp_path: Path) -> None:

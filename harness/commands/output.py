@@ -17,7 +17,7 @@ def print_plan(plan: Plan, registry: Registry, path: Path) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from harness.plan import learner_of
+    from harness.learners.lookup import learner_of
     from harness.report.terminal import label_table
 
     data = plan.dataset

@@ -19,6 +19,7 @@ Examples:
   harness run -d dp --dataset npz:my-data.npz --output results/mine
 """
 
+_TRAINED_AGAIN = "its code or a library changed since it was trained here; training it again"
 
 _OPTIONS = (
     click.option(
@@ -136,6 +137,8 @@ def execute(
         return
     words = ["harness", *sys.argv[1:]]
     with open_run(path, plan.identity(), fresh=fresh) as folder, show_progress() as progress:
+        for label in folder.drop_stale({cell.label: cell.stem for cell in plan.cells}):
+            progress.note(f"{label}: {_TRAINED_AGAIN}")
         write_manifest(folder, plan, chosen, words)
         try:
             results = Runner(plan, folder, registry, chosen, progress, timeout).run()

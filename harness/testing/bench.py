@@ -18,7 +18,8 @@ from harness.certificates import Certificate
 from harness.datasets.base import Dataset
 from harness.defense import Arrays, Defense, Evidence
 from harness.errors import UsageError
-from harness.plan import Cell, Plan, learner_of, shape_of
+from harness.learners.lookup import learner_of
+from harness.plan import Cell, Plan, shape_of
 from harness.selection import Selection, label
 from harness.task import Inputs
 from harness.testing.recording import Given, RecordingTask

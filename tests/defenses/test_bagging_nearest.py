@@ -25,8 +25,9 @@ from harness.defenses.bagged_nearest import (
 )
 from harness.defenses.bagging import Bagging, BaggingParameters, certified_poisoning_size
 from harness.learners.base import Learner
+from harness.learners.lookup import learner_of
 from harness.learners.nearest import NearestNeighbour
-from harness.plan import learner_of, shape_of
+from harness.plan import shape_of
 from harness.plugins import Registry
 from harness.threats import Threat
 

@@ -18,7 +18,8 @@ from harness.defenses.feature_flip import FeatureFlip
 from harness.defenses.label_flip import LabelFlip
 from harness.errors import UsageError
 from harness.learners.base import Learner
-from harness.plan import learner_of, shape_of
+from harness.learners.lookup import learner_of
+from harness.plan import shape_of
 from harness.plugins import Registry
 from harness.threats import Threat
 

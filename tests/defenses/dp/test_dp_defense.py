@@ -185,12 +185,12 @@ def test_certificates_share_their_training(tiny):
     only = {"certificate", "probabilities", "split", "bound", "adjacency"}
     assert DifferentialPrivacyParameters.certify_only() == only
     keys = {
-        evidence_key("dp", defense(certificate=name, **changes), tiny, 0, "")
+        evidence_key("dp", defense(certificate=name, **changes), tiny, 0, "", "")
         for name in ("ma", "gdp", "pointwise")
         for changes in ({}, {"probabilities": "mean", "split": "per-example", "adjacency": "paper"})
     }
     assert len(keys) == 1
-    assert evidence_key("dp", defense(examples="centred"), tiny, 0, "") not in keys
+    assert evidence_key("dp", defense(examples="centred"), tiny, 0, "", "") not in keys
 
 
 def all_certificates(arrays, threat, n_labels=2, **changes):
