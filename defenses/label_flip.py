@@ -7,9 +7,9 @@ Smoothing, ICML 2020, section 4.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from harness.defense import (
 )
 from harness.defenses.label_flip_rivals import log_error_against_rivals
 from harness.errors import UsageError
-from harness.flips import exact_radius, kl_radius
+from harness.flips import exact_radius, kl_radius, mean_rule_radius
 from harness.threats import Threat, Unit, covered
 
 _CHUNK = 2**18
@@ -72,6 +72,7 @@ class LabelFlip(Defense[LabelFlipParameters]):
     title = "Randomised label flips: smoothed ridge regression, analytic"
     paper = "Rosenfeld et al.: Certified Robustness to Label-Flipping Attacks, ICML 2020"
     Params = LabelFlipParameters
+    tried_with: ClassVar[Mapping[str, Any]] = {"q": 0.1}
 
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.LABEL)
@@ -121,6 +122,8 @@ class LabelFlip(Defense[LabelFlipParameters]):
         log_error, q, n = evidence["log_error"], self.params.q, evidence.n_train
         c, exact = evidence.n_labels, self.params.certificate == "exact"
         radii = exact_radius(log_error, q, n, c) if exact else kl_radius(log_error, q, c)
+        # Less than that only for q below 0.001 or hundreds of labels.
+        radii = np.minimum(radii, mean_rule_radius(log_error, q, c))
         return PointwiseCertificate(
             "neyman-pearson" if exact else "kl",
             threat,
@@ -157,7 +160,8 @@ def log_error_bound(
 
     and for t < 0 it is the bound on staying at or below it. The exponent is convex in t and 0 at
     t = 0; one minimum over all t therefore gives the predicted label (1 where t < 0) and its
-    error. Any t is valid, so stopping early costs strength, never soundness.
+    error: the label with the larger mean score. Any t is valid, so stopping early costs strength,
+    never soundness.
 
     Returns ``predicted`` (e,) int64 and ``log_error`` (e,) float64, at most 0.
     """
@@ -170,8 +174,8 @@ def log_error_bound(
     # Rounded against the certificate: n terms, their arguments and their sum, all in float64.
     size = t.abs() * (a.abs().sum(1) + 0.5) + constant.abs() + terms
     value += 1e-12 + 1e-15 * (4 + math.log2(len(s))) * size
-    # Where the bound says nothing, the mean score says which label is predicted.
-    predicted = torch.where(t == 0, (a @ s > 0.5).long(), (t < 0).long())
+    # The sign of t says the same, but for the rounding of single precision.
+    predicted = (a @ s > 0.5).long()
     return predicted.cpu().numpy(), value.clamp_max(0.0).cpu().numpy()
 
 

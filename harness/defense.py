@@ -168,6 +168,10 @@ class Defense(ABC, Generic[P]):
     needs: ClassVar[Mapping[str, str]] = {}
     takes: ClassVar[Mapping[str, str]] = {}
 
+    tried_with: ClassVar[Mapping[str, Any]] = {}
+    """Parameters with which something is certified on two dozen training examples, where it is not
+    with a few base models: :mod:`harness.testing` attacks what is certified with these as well."""
+
     isolated: ClassVar[bool] = False
     """Whether a base model may depend on nothing but its own examples, as the certificates of
     bagging and of partitions assume. Say so, and :mod:`harness.testing` checks it."""

@@ -31,8 +31,7 @@ def kl_radius(log_error: NDArray[np.float64], q: float, c: int = 2) -> NDArray[n
 
     ``log(4 p (1 - p)) / (2 (1 - 2 q) log(q / (1 - q)))`` with p = 1 - error, rounded down; -1 where
     the error is one half or more. The denominator is -2 times the divergence that one changed value
-    causes; of c values, one kept with probability 1 - q, the others with b = q / (c - 1), it is
-    (1 - q - b) log((1 - q) / b). ``log_error`` (e,): natural logarithms; 0 < q < 1 - 1/c.
+    causes: see :func:`_divergence`. ``log_error`` (e,): natural logarithms; 0 < q < 1 - 1/c.
     """
     _check(q, c)
     certain = log_error < _LOG_HALF
@@ -44,15 +43,43 @@ def kl_radius(log_error: NDArray[np.float64], q: float, c: int = 2) -> NDArray[n
         near = np.log1p(-(excess**2))
         far = np.log(4.0) + safe + np.log1p(-np.exp(safe))
     numerator = np.where(safe > -1, near, far)
-    # 1 - q - b, never too small, and log((1 - q) / b) without a difference of near numbers.
-    b = q / (c - 1)
-    apart = 1 - q * c / (c - 1) + (4e-16 if c > 2 else 0.0)
-    log_ratio = np.log1p(apart / b) if b > _NORMAL else np.log(c - 1) - np.log(q)
     with np.errstate(over="ignore"):
-        radius = np.minimum(numerator, 0.0) / (-2 * apart * log_ratio)
+        radius = np.minimum(numerator, 0.0) / (-2 * _divergence(q, c))
     # Down by more than the rounding of a few operations, so that an integer is never gained.
     whole = np.floor(np.minimum(radius * (1 - 1e-12), _MOST))
     return np.where(certain, whole, ABSTAIN).astype(np.int64)
+
+
+def _divergence(q: float, c: int) -> float:
+    """The Kullback-Leibler divergence that one changed value causes: never too small.
+
+    (1 - q - b) log((1 - q) / b) for values kept with probability 1 - q, each other one taken with
+    b = q / (c - 1).
+    """
+    b = q / (c - 1)
+    apart = 1 - q * c / (c - 1) + (4e-16 if c > 2 else 0.0)
+    # log((1 - q) / b) without a difference of near numbers.
+    log_ratio = np.log1p(apart / b) if b > _NORMAL else np.log(c - 1) - np.log(q)
+    return float(apart * log_ratio)
+
+
+def mean_rule_radius(log_error: NDArray[np.float64], q: float, c: int = 2) -> NDArray[np.int64]:
+    """The largest number of changed values that cannot turn the label with the largest mean score.
+
+    The other two are about the label that most random flips predict; what a run reports is
+    the label with the largest mean score over them, which is nearly always the same. Our own bound:
+    let S be the score of a rival less that of the winner, P the law of the noisy labels, and Q
+    theirs after F changes that put the rival ahead, E_Q S >= 0. By Donsker and Varadhan, for every
+    t > 0, log E_P exp(t S) >= t E_Q S - KL(Q, P) >= -F d, where d is the divergence that one
+    changed value causes. So wherever Chernoff's bound, minimised over t, has a logarithm
+    ``log_error`` (e,) below -F d, no F changes do that.
+    """
+    _check(q, c)
+    # Down by more than all rounding, also that of the mean scores themselves.
+    with np.errstate(over="ignore"):
+        flips = np.nan_to_num(-log_error * (1 - 1e-6), nan=-1.0) / _divergence(q, c)
+    most = np.ceil(np.minimum(flips, _MOST)) - 1
+    return np.maximum(most, ABSTAIN).astype(np.int64)
 
 
 def exact_radius(log_error: NDArray[np.float64], q: float, n: int, c: int = 2) -> NDArray[np.int64]:
