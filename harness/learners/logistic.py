@@ -99,7 +99,7 @@ class Logistic(LinearLearner):
         targets = functional.one_hot(y, n_labels).to(z.dtype)
         unseen = ~targets.any(dim=1, keepdim=True)
         bound = z.mT @ z / 2 + torch.diag(penalties[:, 0])
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(bound)[0])
+        inverse = _inverse(bound)
 
         def losses(scores: Tensor) -> Tensor:
             logits = scores.masked_fill(unseen, -math.inf)
@@ -145,16 +145,30 @@ class Logistic(LinearLearner):
             if not active.any():
                 break
             gradient, step = direction(theta)
+            # Features so large that a step overflows leave their own model where it is.
+            step = torch.where(step.isfinite().all(dim=(1, 2), keepdim=True), step, 0)
             change = z @ step
             values = torch.stack(
                 [objective(scores + s * change, theta + s * step) for s in STEP_LENGTHS]
             )
-            lengths = theta.new_tensor(STEP_LENGTHS)[values.argmin(dim=0)]
+            best = values.nan_to_num(nan=math.inf).argmin(dim=0)
+            lengths = theta.new_tensor(STEP_LENGTHS)[best]
             lengths = torch.where(active, lengths, 0)
             active = active & (lengths > 0) & (-(gradient * step).sum(dim=(1, 2)) > enough)
             lengths = lengths[:, None, None]
-            theta, scores = theta + lengths * step, scores + lengths * change
+            # Not by adding 0 times a change that may be infinite: who is done stays as it is.
+            theta = torch.where(lengths > 0, theta + lengths * step, theta)
+            scores = torch.where(lengths > 0, scores + lengths * change, scores)
         return theta
+
+
+def _inverse(bound: Tensor) -> Tensor:
+    """The inverse of each of ``bound`` (m, q, q); the identity where it has none in float64."""
+    factor, info = torch.linalg.cholesky_ex(bound)
+    diagonal = factor.diagonal(dim1=1, dim2=2)
+    exists = (info == 0) & (diagonal > 0).all(dim=1) & diagonal.isfinite().all(dim=1)
+    identity = torch.eye(bound.shape[1], dtype=bound.dtype, device=bound.device)
+    return torch.cholesky_inverse(torch.where(exists[:, None, None], factor, identity))
 
 
 def _conjugate_gradients(
@@ -179,8 +193,8 @@ def _conjugate_gradients(
             break
         image = curve(search)
         length = torch.where(going, size / dot(search, image), 0)
-        solution = solution + length * search
-        residual = residual - length * image
+        solution = torch.where(going, solution + length * search, solution)
+        residual = torch.where(going, residual - length * image, residual)
         preconditioned = inverse @ residual
         previous, size = size, torch.where(going, dot(residual, preconditioned), size)
         search = torch.where(going, preconditioned + (size / previous) * search, search)

@@ -173,3 +173,35 @@ def test_blocks_are_fixed_by_the_sizes_and_fit_in_memory(learner):
 def test_values_that_are_not_allowed_are_named(build, message):
     with pytest.raises(UsageError, match=message):
         build()
+
+
+LARGE = 2.0**40
+
+
+@pytest.mark.parametrize("k", [4, 60], ids="k={}".format)
+def test_extreme_neighbours_change_nothing_and_extreme_examples_are_answered(
+    digits, learner, n_labels, k
+):
+    x, y, x_test = drawn(digits, learner, 4, k, n_labels)
+    before = predict(learner, x, y, x_test, n_labels)
+    x[1] = LARGE
+    x[2] = torch.where(torch.arange(x[2].numel()).view(x[2].shape) % 2 == 0, LARGE, -LARGE)
+    x[3, 0] = 1e15
+    after = predict(learner, x, y, x_test, n_labels)
+    assert torch.equal(before[0], after[0])
+    assert (after >= 0).all() and (after < n_labels).all()
+
+
+def test_a_model_whose_steps_overflow_is_left_where_it_is_whoever_else_goes_on():
+    """Newton's step of A overflows; whether another model was still active once decided on it."""
+    a = torch.tensor([[[-6.4e15, -1.3e16], [-1.8e15, -5.3e15]]])
+    labels = torch.tensor([[0, 1]])
+    x_test = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    others = [torch.zeros(1, 2, 2), torch.tensor([[[0.3, -1.0], [0.1, 0.7]]])]
+    votes = []
+    for other, y in zip(others, (labels * 0, labels), strict=True):
+        both = torch.cat([a, other])
+        models = Logistic().fit(both, torch.cat([labels, y]), 2, np.random.default_rng(0))
+        votes.append(models.predict(x_test)[0].tolist())
+        assert models.intercepts.isfinite().all()
+    assert votes[0] == votes[1]
