@@ -17,6 +17,7 @@ from harness.learners.lookup import learner_of
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from harness.learners.base import Learner
@@ -59,15 +60,15 @@ class Inputs:
         """Features of training and test set, and the seconds that they took once."""
         if name not in self._made:
             start = time.perf_counter()
-            make = feature_maps.images if name == "images" else _map(name)
             data = self.plan.dataset
-            both = (make(data.x_train).to(self.device), make(data.x_test).to(self.device))
+            train, test = self.compute(name, data.x_train), self.compute(name, data.x_test)
+            both = train.to(self.device), test.to(self.device)
             self._made[name] = (both, time.perf_counter() - start)
         return self._made[name]
 
-
-def _map(name: str) -> Any:
-    return lambda x: feature_maps.compute(name, x)
+    def compute(self, name: str, x: NDArray[Any]) -> Tensor:
+        """The features of that name, or the images, of raw examples ``x`` (n, ...)."""
+        return feature_maps.images(x) if name == "images" else feature_maps.compute(name, x)
 
 
 class BlockTask(Task):

@@ -114,16 +114,17 @@ BROKEN = {
     ),
     "counts a lead twice": (
         ("// 2 // PARTS", "// PARTS"),
-        ("certifies test example 0 under any: predicted 0, radius", "(a factor 2)", "makes it 1"),
+        ("label flip attacks change nothing: my-defense[n_models=", "(a factor 2)", "makes it "),
     ),
     "forgets the tie": (
         (" - (np.arange(votes.shape[1]) < winner[:, None])", ""),
-        ("certifies test example 1 under insert: predicted 1, radius 1", "a tie goes to the"),
+        ("under label-flip: predicted 1, radius 1", "a tie goes to the smaller label"),
     ),
     "forgets that a part is entered as well": (
         ("Threat.MODIFY: 2", "Threat.MODIFY: 1"),
         (
-            "certifies test example 0 under modify: predicted 0,",
+            "under modify: predicted ",
+            ", radius 1; yet training example",
             "leaves one part and enters another",
         ),
     ),

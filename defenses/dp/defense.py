@@ -128,6 +128,13 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
     title = "Differential privacy: linear models trained with noisy gradients"
     paper = "Ma, Zhu, Hsu: Data Poisoning against Differentially-Private Learners, IJCAI 2019"
     Params = DifferentialPrivacyParameters
+    tried_with: ClassVar[Mapping[str, Any]] = {
+        "certificate": "pointwise",
+        "epsilon": 2.0,
+        "steps": 1,
+        "examples": "centred",
+        "n_models": 400,
+    }
     needs: ClassVar[Mapping[str, str]] = {
         "votes": "(e, c): how many models predict each label",
         "n_train": "training examples, n",

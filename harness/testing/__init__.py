@@ -17,8 +17,8 @@ or, with one test for each property::
 Passing proves no theorem. It shows that a defense keeps the rules on which certificates rest.
 """
 
-from harness.testing.bench import tiny_dataset
 from harness.testing.conformance import DefenseConformance, Report, check_defense
+from harness.testing.data import tiny_dataset
 from harness.testing.properties import ConformanceError
 
 __all__ = ["ConformanceError", "DefenseConformance", "Report", "check_defense", "tiny_dataset"]

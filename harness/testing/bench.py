@@ -5,7 +5,7 @@ from __future__ import annotations
 import unittest
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,19 @@ from pydantic import ValidationError
 
 from harness.certificates import Certificate
 from harness.datasets.base import Dataset
-from harness.defense import Arrays, Defense, Evidence
+from harness.defense import Arrays, Defense, Evidence, Shape
 from harness.errors import UsageError
 from harness.learners.lookup import learner_of
 from harness.plan import Cell, Plan, shape_of
 from harness.selection import Selection, label
-from harness.task import Inputs
+from harness.task import BlockTask, Inputs
+from harness.testing.data import tiny_dataset
 from harness.testing.recording import Given, RecordingTask
 from harness.threats import Threat
 
 if TYPE_CHECKING:
     from harness.plugins import Registry
+    from harness.testing.campaign import Campaign
     from harness.testing.properties import Failure
 
 ALPHA = 0.001
@@ -42,6 +44,10 @@ class NotApplicable(unittest.SkipTest):
 
 class Postponed(NotApplicable):
     """The property cannot be judged while another one, which it builds on, does not hold."""
+
+
+class NothingAttacked(NotApplicable):
+    """No certificate excludes an attack on the small data sets, so none could be contradicted."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,13 @@ class Bench:
     defense: Defense[Any]
     dataset: Dataset
     registry: Registry
+    made: dict[tuple[str, bytes], torch.Tensor] = field(default_factory=dict, compare=False)
+    """Features of single examples, shared by the benches that are made of this one."""
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of the data set."""
+        return shape_of(self.dataset)
 
     @property
     def label(self) -> str:
@@ -83,7 +96,11 @@ class Bench:
     def on(self, **arrays: NDArray[Any]) -> Bench:
         """The same defense on the data set with some of its arrays exchanged."""
         exchanged: dict[str, Any] = dict(arrays)
-        return replace(self, dataset=replace(self.dataset, **exchanged))
+        return self.poisoned(replace(self.dataset, **exchanged))
+
+    def poisoned(self, dataset: Dataset) -> Bench:
+        """The same defense on another data set."""
+        return replace(self, dataset=dataset)
 
     def with_params(self, **changes: Any) -> Bench | None:
         """The defense with other parameters; None where it has none of that name or refuses."""
@@ -101,21 +118,19 @@ class Bench:
     def accepted(self) -> bool:
         """Whether the defense's ``check`` lets data of this shape pass."""
         try:
-            self.defense.check(shape_of(self.dataset))
+            self.defense.check(self.shape)
         except UsageError:
             return False
         return True
 
     def blocks(self) -> Sequence[range]:
         """How the defense cuts its base models into blocks."""
-        shape = shape_of(self.dataset)
-        return self.fresh().blocks(shape, lambda spec: learner_of(self.registry, spec))
+        return self.fresh().blocks(self.shape, lambda spec: learner_of(self.registry, spec))
 
     def train(self, order: Sequence[int] | None = None) -> Trained:
         """Trains all blocks, in their order unless said, and merges them in their order."""
-        defense, blocks = self.fresh(), self.blocks()
-        cell = Cell(self.label, defense.name, "", defense, "")
-        inputs = Inputs(Plan(self.dataset, 0, (), ALPHA, (cell,)), torch.device("cpu"))
+        defense, blocks, cell = self.fresh(), self.blocks(), self._cell()
+        inputs = Inputs(self._plan(cell), torch.device("cpu"))
         parts: dict[int, Arrays] = {}
         given: list[Given] = []
         spoilt: set[str] = set()
@@ -129,10 +144,37 @@ class Bench:
         merged = defense.merge([parts[index] for index in sorted(parts)])
         return Trained(merged, tuple(given), asked, tuple(sorted(spoilt)))
 
+    def gathered(self) -> Arrays:
+        """The merged evidence, as :meth:`train` leaves it, with nothing overheard: quicker."""
+        defense, cell = self.fresh(), self._cell()
+        inputs = _RememberedInputs(self._plan(cell), torch.device("cpu"), self.made)
+        return defense.merge(
+            [
+                defense.gather(BlockTask(inputs, self.registry, cell, models, index, _Silent()))
+                for index, models in enumerate(self.blocks())
+            ]
+        )
+
+    def _cell(self) -> Cell:
+        return Cell(self.label, self.defense.name, "", self.fresh(), "")
+
+    def _plan(self, cell: Cell) -> Plan:
+        return Plan(self.dataset, 0, (), ALPHA, (cell,))
+
     @cached_property
     def trained(self) -> Trained:
         """The defense trained on the data set as it is."""
         return self.train()
+
+    @cached_property
+    def campaigns(self) -> list[Campaign]:
+        """The attacks that were tried on small variants: see :mod:`harness.testing.attacks`."""
+        return []
+
+    @cached_property
+    def slow(self) -> set[str]:
+        """The labels of variants whose training takes too long for an attack."""
+        return set()
 
     @cached_property
     def judged(self) -> dict[str, Failure | None]:
@@ -141,7 +183,7 @@ class Bench:
 
     def evidence(self, arrays: Arrays) -> Evidence:
         """Evidence that was gathered from this data set."""
-        shape = shape_of(self.dataset)
+        shape = self.shape
         return Evidence(arrays, shape.n_train, shape.n_labels, shape.dimension)
 
     def certify(
@@ -157,6 +199,24 @@ class Bench:
             yield threat, self.certify(threat, alpha)
 
 
+class _RememberedInputs(Inputs):
+    """Features that are computed once for each example: each depends on its own example alone."""
+
+    def __init__(
+        self, plan: Plan, device: torch.device, made: dict[tuple[str, bytes], torch.Tensor]
+    ) -> None:
+        super().__init__(plan, device)
+        self._known = made
+
+    def compute(self, name: str, x: NDArray[Any]) -> torch.Tensor:
+        keys = [(name, example.tobytes()) for example in x]
+        missing = [i for i, key in enumerate(keys) if key not in self._known]
+        if missing:
+            for i, row in zip(missing, super().compute(name, x[missing]), strict=True):
+                self._known[keys[i]] = row
+        return torch.stack([self._known[key] for key in keys]) if keys else super().compute(name, x)
+
+
 class _Silent:
     """A progress bar that shows nothing."""
 
@@ -167,6 +227,9 @@ class _Silent:
         """Nothing to show."""
 
     def finish(self, cell: str, seconds: float, error: str | None) -> None:
+        """Nothing to show."""
+
+    def note(self, text: str) -> None:
         """Nothing to show."""
 
 
@@ -218,27 +281,3 @@ def _small(defense: type[Defense[Any]], selection: Selection) -> Defense[Any]:
             with suppress(ValidationError):
                 params = defense.Params.model_validate(params.model_dump() | {name: most})
     return defense(params)
-
-
-def tiny_dataset(n_labels: int = 2, n_train: int = 48, n_test: int = 12) -> Dataset:
-    """8 x 8 grey images whose label is the bright band: noisy, and easy to tell apart.
-
-    Labels take turns, so every label is in the training and the test set. Values stay within 30 to
-    225, so that an example of black and white pixels lies outside of all of them.
-    """
-    rng = np.random.default_rng(2021)
-    arrays: dict[str, NDArray[Any]] = {}
-    for part, size in (("train", n_train), ("test", n_test)):
-        y = np.arange(size, dtype=np.int64) % n_labels
-        x = rng.integers(30, 120, (size, 8, 8))
-        for band, columns in enumerate(np.array_split(np.arange(8), n_labels)):
-            x[np.ix_(y == band, np.arange(8), columns)] += 105
-        arrays[f"x_{part}"], arrays[f"y_{part}"] = x.astype(np.uint8), y
-    return Dataset(
-        "tiny",
-        arrays["x_train"],
-        arrays["y_train"],
-        arrays["x_test"],
-        arrays["y_test"],
-        label_names=tuple(map(str, range(n_labels))),
-    )

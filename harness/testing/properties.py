@@ -60,11 +60,20 @@ class Property:
     def failure(self, bench: Bench) -> Failure | None:
         """What breaks the property; None where it holds. Raises NotApplicable, Postponed."""
         for first in self.after:
-            if first.failure(bench) is not None:
+            if first.broken(bench):
                 raise Postponed(f"cannot be judged while this does not hold: {first.name}")
         if self.name not in bench.judged:
             bench.judged[self.name] = self._failure(bench)
         return bench.judged[self.name]
+
+    def broken(self, bench: Bench) -> bool:
+        """Whether it does not hold, or could not be judged yet."""
+        try:
+            return self.failure(bench) is not None
+        except Postponed:
+            return True
+        except NotApplicable:
+            return False
 
     def _failure(self, bench: Bench) -> Failure | None:
         try:

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Given:
     """One base model: the examples that it was fitted to, each as the bytes of its features and
-    label, the test features that it was asked about, and its predictions and scores for them.
+    label, the test features that it was asked about, and its answers, as bytes. ``scores``: of all
+    labels (e, c) for them, whether it was asked for these or not.
     """
 
     rows: tuple[bytes, ...]
     asked: bytes
     answers: bytes
+    scores: tuple[NDArray[Any], ...] = field(compare=False)
 
 
 @dataclass
@@ -37,6 +39,7 @@ class _Fit:
     rows: list[tuple[bytes, ...]]
     asked: list[bytes] = field(default_factory=list)
     answers: list[NDArray[Any]] = field(default_factory=list)
+    scores: list[NDArray[Any]] = field(default_factory=list)
 
     def given(self) -> list[Given]:
         """Its models, one by one."""
@@ -44,7 +47,8 @@ class _Fit:
             b"".join(answer[i].tobytes() for answer in self.answers) for i in range(len(self.rows))
         ]
         asked = b"".join(self.asked)
-        return [Given(rows, asked, said) for rows, said in zip(self.rows, each, strict=True)]
+        scores = [tuple(table[i] for table in self.scores) for i in range(len(self.rows))]
+        return [Given(r, asked, a, s) for r, a, s in zip(self.rows, each, scores, strict=True)]
 
 
 class RecordingTask(BlockTask):
@@ -96,14 +100,14 @@ def _overheard(learner: Learner, fits: list[_Fit]) -> Learner:
     ) -> Models:
         call = _Fit(_rows(x, y, present))
         fits.append(call)
-        return _overheard_models(learner.fit(x, y, n_labels, rng, present), call)
+        return _overheard_models(learner.fit(x, y, n_labels, rng, present), call, n_labels)
 
     twin = copy.copy(learner)
     object.__setattr__(twin, "fit", fit)
     return twin
 
 
-def _overheard_models(models: Models, call: _Fit) -> Models:
+def _overheard_models(models: Models, call: _Fit, c: int) -> Models:
     """A twin of the models, of their own type, whose answers are kept."""
 
     def predict(x: Tensor) -> Tensor:
@@ -115,6 +119,7 @@ def _overheard_models(models: Models, call: _Fit) -> Models:
     def kept(x: Tensor, answer: Tensor) -> Tensor:
         call.asked.append(x.cpu().numpy().tobytes())
         call.answers.append(answer.cpu().numpy().copy())
+        call.scores.append(models.scores(x, c).cpu().numpy().copy())
         return answer
 
     twin = copy.copy(models)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -14,11 +14,13 @@ import torch
 
 from harness.certificates import PointwiseCertificate
 from harness.testing import certificates
-from harness.testing.bench import NotApplicable, tiny_dataset
+from harness.testing.bench import NotApplicable
+from harness.testing.data import tiny_dataset
 from harness.testing.properties import property_of
 
 if TYPE_CHECKING:
     from harness.testing.bench import Bench, Trained
+    from harness.testing.recording import Given
 
 _MANY = 2048
 """Base models at which a defense is expected to make more than one block, if it ever does."""
@@ -182,8 +184,12 @@ def _differences(one: Trained, other: Trained, how: str) -> Iterator[str]:
             where = tuple(int(i) for i in np.argwhere(np.asarray(array != again))[0])
             place = f" at {list(where)}" if where else ""
             yield f"{how}, {key}{place} is {array[where]} and {again[where]}"
-    if sorted(map(astuple, one.models)) != sorted(map(astuple, other.models)):
+    if sorted(one.models, key=_said) != sorted(other.models, key=_said):
         yield f"{how}, base models were given other examples or predict something else"
+
+
+def _said(model: Given) -> tuple[Any, ...]:
+    return model.rows, model.asked, model.answers
 
 
 def _with_two_blocks(bench: Bench) -> Bench | None:

@@ -1,0 +1,151 @@
+"""Five unsound defenses that an audit got past the conformance suite: each is refused now."""
+
+import numpy as np
+import pytest
+from pydantic import Field
+
+from harness.certificates import DETERMINISTIC, PointwiseCertificate
+from harness.confidence import simuem
+from harness.defenses.bagging import Bagging, certified_poisoning_size
+from harness.defenses.partition.dpa import LABEL_IN_HASH, Dpa, DpaParameters, count
+from harness.defenses.partition.parts import hashed_parts
+from harness.defenses.partition.training import rankings
+from harness.errors import UsageError
+from harness.plugins import Registry
+from harness.testing import ConformanceError, check_defense
+from harness.threats import Threat
+
+
+class PartsFollowTheSize(Dpa):
+    name = "parts-follow-the-size"
+
+    class Params(DpaParameters):
+        per_part: int = Field(10, ge=1, description="examples in a part, about")
+
+    def parts(self, shape):
+        return max(1, shape.n_train // self.params.per_part)
+
+    def blocks(self, shape, learner):
+        return [range(self.parts(shape))]
+
+    def gather(self, task):
+        parts = hashed_parts(task.x_train, task.y_train, self.parts(task.shape), "features")
+        return evidence(task, "ridge", parts)
+
+
+def evidence(task, learner, parts):
+    inputs = task.features("hog")
+    ranked = rankings(task, task.learner(learner), inputs, parts)
+    return count(ranked, task.shape) | {LABEL_IN_HASH: np.array(0)}
+
+
+class AlphaForEachExample(Bagging):
+    name = "alpha-for-each-example"
+
+    def certify(self, evidence, threat, alpha):
+        bounds = simuem(evidence["votes"], alpha, split="per-example")
+        radii = certified_poisoning_size(
+            bounds.p_lower, bounds.p_upper, evidence.n_train, self.params.k, threat
+        )
+        guarantee = self.guarantee(alpha)
+        return PointwiseCertificate("theorem-1", threat, guarantee, bounds.prediction, radii)
+
+
+class AModificationRewritesOnePart(Dpa):
+    name = "a-modification-rewrites-one-part"
+
+    def certify(self, evidence, threat, alpha):
+        one = super().certify(evidence, Threat.INSERT, alpha)
+        return PointwiseCertificate(one.method, threat, DETERMINISTIC, one.predictions, one.radii)
+
+
+class PenaltyFollowsTheSize(Dpa):
+    name = "penalty-follows-the-size"
+
+    def gather(self, task):
+        parts = hashed_parts(task.x_train, task.y_train, self.params.n_models, "features")
+        penalty = 1e-6 * task.shape.n_train**3
+        return evidence(task, f"ridge(penalty={penalty})", [parts[i] for i in task.models])
+
+
+class TwiceTheRadius(Bagging):
+    name = "twice-the-radius"
+
+    def certify(self, evidence, threat, alpha):
+        one = super().certify(evidence, threat, alpha)
+        radii = np.where(one.radii > 0, 2 * one.radii + 1, one.radii)
+        return PointwiseCertificate(one.method, threat, one.guarantee, one.predictions, radii)
+
+
+class NeedsEnoughExamples(Dpa):
+    name = "needs-enough-examples"
+
+    def check(self, shape):
+        if shape.n_train < 20:
+            raise UsageError(f"{shape.n_train} examples are too few; allowed: 20 or more")
+
+
+class ReadsTheLabelsOff(Dpa):
+    """Codes labels by those that occur, as most published programs do."""
+
+    name = "reads-the-labels-off"
+
+    def gather(self, task):
+        labels = np.unique(task.y_train)
+        parts = hashed_parts(task.x_train, task.y_train, self.params.n_models, "features")
+        votes = np.zeros((task.shape.n_test, task.shape.n_labels), np.int64)
+        x, x_test = task.features("raw")
+        for i, own in enumerate(parts):
+            winner = np.zeros(len(votes), np.int64)  # of an empty part: the first label there is
+            if own.size:
+                y = task.labels()[own]
+                model = task.learner("1nn").fit(
+                    x[own][None], y[None], task.shape.n_labels, task.rng().spawn(i + 1)[i]
+                )
+                winner = np.searchsorted(labels, model.predict(x_test)[0].numpy())
+            votes[np.arange(len(votes)), winner] += 1
+        return {"votes": votes, LABEL_IN_HASH: np.array(0)}
+
+
+@pytest.mark.parametrize(
+    ("defense", "words"),
+    [
+        (
+            PartsFollowTheSize,
+            ["isolation: removing the training examples 0, 2, 4, 6, ... moved", "number of parts"],
+        ),
+        (
+            AlphaForEachExample,
+            ["it says probabilistic (alpha=0.1 per defense), yet", "takes alpha / (e c)"],
+        ),
+        (
+            AModificationRewritesOnePart,
+            ["certified modify attacks change nothing: ", "leaves one part and enters another"],
+        ),
+        (
+            PenaltyFollowsTheSize,
+            ["isolation: removing training example 0 changed the scores", "a penalty that follows"],
+        ),
+        (
+            TwiceTheRadius,
+            ["certified delete attacks change nothing: ", "a radius that is too large"],
+        ),
+        (NeedsEnoughExamples, ["deleted, it refuses: 19 examples are too few", "no prediction"]),
+        (ReadsTheLabelsOff, ["change nothing: ", "the labels that occur"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_an_unsound_defense_is_refused_with_the_right_words(
+    registry: Registry, defense: type, words: list[str]
+) -> None:
+    with pytest.raises(ConformanceError) as caught:
+        check_defense(defense, registry=registry)
+    for part in (f"{defense.name}[", *words):
+        assert part.removesuffix("[") in str(caught.value)
+
+
+def test_where_nothing_could_be_attacked_it_is_said_first(registry: Registry) -> None:
+    report = check_defense("feature-flip", registry=registry)
+    assert report.unattacked == ("certified modify attacks change nothing",)
+    second = str(report).splitlines()[1]
+    assert second.startswith("  NOT ATTACKED: nothing was attacked under modify: on the small data")
