@@ -75,7 +75,7 @@ def is_image(example: tuple[int, ...]) -> bool:
     return (len(example) == 2 or colour) and min(example[:2]) >= HOG_CELLS
 
 
-def compute(name: str, x: NDArray[Any], chunk: int = 100) -> Tensor:
+def compute(name: str, x: NDArray[Any], chunk: int = 400) -> Tensor:
     """The features (n, d) float32 of raw examples ``x`` (n, ...), on the CPU.
 
     Each row depends on its own example only; ``chunk`` examples are computed at a time. Raises

@@ -70,7 +70,9 @@ class DifferentialPrivacyParameters(Parameters):
     epsilon: float = Field(0.3, gt=0, le=50, description="privacy of each model, add/remove-one")
     delta: float = Field(1e-5, gt=0, lt=1, description="probability beside epsilon")
     engine: Literal["batched", "opacus"] = Field(
-        "batched", description="batched (all models at once) or opacus (one after another)"
+        "batched",
+        description="batched (all models at once, in double precision) or opacus (one after "
+        "another, in single precision: whose rounding the proof leaves out)",
     )
     sample_rate: float = Field(
         1.0, gt=0, le=1, description="probability of an example to be in a step (Poisson)"

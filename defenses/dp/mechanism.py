@@ -14,7 +14,8 @@ BIAS = 0.25
 left to its features; chosen, as learning rate and steps, on digit pairs other than 1 and 7."""
 
 _ROUNDING = 1e-5
-"""Examples are kept this much, relatively, inside the bound: float32 norms err by less."""
+"""Examples are kept this much, relatively, inside the bound: what norms err by in
+float32, and what one example can change in how the sum of all others is rounded, is less."""
 
 _LARGEST = 1e34
 """Values are cut off here, so that the factor that shrinks an example is no subnormal number."""

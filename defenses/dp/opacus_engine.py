@@ -1,4 +1,8 @@
-"""One model after another with Opacus's PrivacyEngine: any torch module, Poisson sampling."""
+"""One model after another with Opacus's PrivacyEngine: any torch module, Poisson sampling.
+
+The reference for the batched engine. It computes in single precision, in which one example moves a
+little more than its own gradient: how the sum of all others is rounded.
+"""
 
 from __future__ import annotations
 
