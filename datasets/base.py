@@ -89,7 +89,10 @@ class Dataset:
 
 
 class DatasetSource(Protocol):
-    """A plugin's data set: what ``--dataset NAME`` or ``--dataset NAME:ARGUMENT`` finds."""
+    """A plugin's data set: what ``--dataset NAME`` or ``--dataset NAME:ARGUMENT`` finds.
+
+    It may say in ``domain``, one line for ``harness show``, what an example can be.
+    """
 
     name: str
     """How it is selected; no colon in it."""

@@ -53,6 +53,10 @@ class Npz:
         f"{', '.join(DECLARED)}"
     )
     takes_argument = True
+    domain = (
+        "label_set, range (lowest, highest) and n_public, as the file declares them; else the "
+        "labels of training and test set together, all that the type holds, and the size at hand"
+    )
 
     def load(self, argument: str | None, data_root: Path | None) -> Dataset:
         """The data set in the file ``argument``. Raises DataError that names the file."""

@@ -78,8 +78,8 @@ def mean_rule_radius(log_error: NDArray[np.float64], q: float, c: int = 2) -> ND
     # Down by more than all rounding, also that of the mean scores themselves.
     with np.errstate(over="ignore"):
         flips = np.nan_to_num(-log_error * (1 - 1e-6), nan=-1.0) / _divergence(q, c)
-    most = np.ceil(np.minimum(flips, _MOST)) - 1
-    return np.maximum(most, ABSTAIN).astype(np.int64)
+    most = np.maximum(np.ceil(np.minimum(flips, _MOST)) - 1, ABSTAIN)
+    return np.asarray(most, dtype=np.int64)
 
 
 def exact_radius(log_error: NDArray[np.float64], q: float, n: int, c: int = 2) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,7 @@ def manifest(
             "n_train": data.n_train,
             "n_test": data.n_test,
             "label_names": list(data.label_names),
+            "domain": {**asdict(data.domain), "text": str(data.domain)},
         },
         "seed": plan.seed,
         "alpha": plan.alpha,
@@ -127,6 +129,7 @@ def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
             "peak_rss_mb": result.peak_rss_mb,
             "calibration_s": result.calibration_s,
             "machine": result.machine,
+            "unfitted": dict(result.unfitted),
         }
     return row
 

@@ -25,6 +25,7 @@ def print_plan(plan: Plan, registry: Registry, path: Path) -> None:
         f"{data.name}: {data.n_train:,} training and {data.n_test:,} test examples, "
         f"{data.n_labels} labels"
     )
+    click.echo(f"domain {data.domain}")
     click.echo(f"threats {', '.join(plan.threats)}; alpha {plan.alpha:g}; seed {plan.seed}")
     click.echo(f"output {path}")
     heads = ["base models", "blocks", "covers", "evidence"]
@@ -49,10 +50,13 @@ def print_summary(path: Path) -> None:
     from rich.console import Console
 
     from harness.report.load import load_run
+    from harness.report.problem import not_fitted
     from harness.report.terminal import SummaryTable
 
     result = load_run(path)
     Console(highlight=False).print(SummaryTable(result))
+    for name, text in not_fitted(result):
+        click.echo(f"not fitted: {name}: {text}")
     click.echo(f"report: {path / 'report.html'}")
     for cell in result.manifest["cells"]:
         if cell["status"] == "failed":

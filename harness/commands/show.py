@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from harness.defense import Defense
     from harness.plugins import Registered
 
+ATTACKER = "attacker: writes examples of the data set's domain (labels, shape, type, range)"
+
 _EPILOG = """\b
 Examples:
   harness show bagging
@@ -89,7 +91,7 @@ def _promises(defense: type[Defense[Any]]) -> list[str]:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return [f"threats and guarantee: the plugin fails to say ({text})"]
     threats = ", ".join(t.value for t in Threat if t in covered)
-    return [f"threats: {threats}", f"guarantee: {guarantee}"]
+    return [f"threats: {threats}", ATTACKER, f"guarantee: {guarantee}"]
 
 
 def allowed(field: FieldInfo) -> str:
@@ -113,6 +115,9 @@ def _dataset(entry: Registered[Any]) -> None:
     source = entry.value
     click.echo(f"{source.name}{':PATH' if source.takes_argument else ''}: {source.summary}")
     click.echo(f"from: {entry.distribution}")
+    known = getattr(source, "domain", "what it declares, or else what its arrays hold")
+    click.echo(f"domain: {known}")
+    click.echo(ATTACKER)
 
 
 def _learner(entry: Registered[Any]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import answers, front, tables, words
+from harness.report import answers, front, problem, tables, words
 
 if TYPE_CHECKING:
     from harness.report.load import RunResult
@@ -33,6 +33,9 @@ def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
     return environment.get_template(TEMPLATE).render(
         title=tables.title(result),
         setting=tables.setting(result),
+        domain=problem.domain(result),
+        not_fitted=problem.not_fitted(result),
+        what_they_do=problem.NOT_FITTED,
         threats=[
             _threat(answer, front.leader_rows(front.front(result, answer.threat)))
             for answer in answers.threat_answers(result)

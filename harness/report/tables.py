@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from harness.report import answers, front, words
+from harness.report import answers, front, problem, words
 
 if TYPE_CHECKING:
     from harness.report.answers import Row, ThreatAnswer
@@ -57,6 +57,7 @@ def cost_cells(cost: answers.Cost) -> list[str]:
 def summary_markdown(result: RunResult) -> str:
     """``summary.md``: what was run, a table for each threat, cost, failures, how to read it."""
     lines = [f"# {plain(title(result))}", "", plain(setting(result)) + "."]
+    lines += ["", plain(problem.domain(result))] if problem.domain(result) else []
     for answer in answers.threat_answers(result):
         lines += ["", f"## Threat: {plain(answer.threat)}", ""]
         meaning = words.threat_meaning(answer.threat)
@@ -71,6 +72,11 @@ def summary_markdown(result: RunResult) -> str:
     lines += _who_proves_most(result)
     lines += ["", "## Cost", ""]
     lines += _markdown(COST_COLUMNS, (list(map(plain, cost_cells(c))) for c in costs(result)))
+    unfitted = problem.not_fitted(result)
+    if unfitted:
+        lines += ["", "## Base models that were not fitted", ""]
+        lines += [f"- {plain(name)}: {plain(text)}" for name, text in unfitted]
+        lines += ["", problem.NOT_FITTED]
     failed = answers.failed_cells(result)
     if failed:
         lines += ["", "## Failed", ""]

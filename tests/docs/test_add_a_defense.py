@@ -72,7 +72,7 @@ def test_the_check_runs(project: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"{len(PROPERTIES)} properties" in PAGE
-    assert done.stdout.startswith("my-defense[n_models=24]: 14 properties hold\n  skipped ")
+    assert done.stdout.startswith("my-defense[n_models=24]: 19 properties hold\n  skipped ")
 
 
 def test_broken_as_shown_it_fails_as_shown(registry: Registry, project: Path) -> None:

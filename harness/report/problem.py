@@ -1,0 +1,47 @@
+"""What a report says of the problem itself: which examples there can be, and who answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.report import words
+from harness.report.load import RunResult
+
+NOT_FITTED = (
+    "A base model whose examples have one label alone predicts that one; one that has none, or "
+    "that its examples keep from being fitted or from predicting, predicts the first label of the "
+    "domain. All of them count as votes."
+)
+"""What such base models do: said once, below their numbers."""
+
+_ASSUMED = {
+    "label_set": "the labels are those of training and test set together",
+    "range": "the values are all that their type holds",
+    "n_public": "the public size is that at hand",
+}
+
+
+def domain(result: RunResult) -> str:
+    """The domain that the attacker writes examples of, and what of it nobody declared.
+
+    Empty where the manifest does not tell.
+    """
+    found = result.manifest["dataset"].get("domain")
+    if not isinstance(found, Mapping):
+        return ""
+    text = f"The attacker writes examples of the data set's domain: {found.get('text', '')}."
+    assumed = [_ASSUMED[name] for name in found.get("assumed", []) if name in _ASSUMED]
+    return f"{text} Not declared: {words.listing(assumed)}." if assumed else text
+
+
+def not_fitted(result: RunResult) -> list[tuple[str, str]]:
+    """For each cell with such base models: its label, and how many were not fitted, and why."""
+    rows = []
+    for cell in result.cells:
+        reasons: Mapping[str, Any] = cell.get("unfitted") or {}
+        if reasons:
+            counts = [f"{why} ({int(models):,})" for why, models in reasons.items()]
+            of = f"{sum(map(int, reasons.values())):,} of {int(cell['n_models']):,} base models"
+            rows.append((str(cell["label"]), f"{of}: {'; '.join(counts)}"))
+    return rows
