@@ -78,6 +78,8 @@ class Campaign:
     took: float = field(init=False)
     """Seconds that one training takes."""
     trained: int = 0
+    singles: int = 0
+    """How many of the poisonings that were trained on were of one example."""
     contradictions: list[Contradiction] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
     """Poisoned training sets that the defense refused, or failed on."""
@@ -138,6 +140,7 @@ class Campaign:
         """Trains on the poisoned set and compares all that is certified under each threat."""
         after = self.bench.poisoned(poison(self.bench.dataset, edits))
         self.trained += 1
+        self.singles += len(edits) == 1
         found: dict[Threat, Certificate] = {}
         try:
             after.defense.check(after.shape)

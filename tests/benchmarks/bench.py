@@ -330,6 +330,23 @@ def everything() -> list[Row]:
     ]
 
 
+def poisonings() -> list[Row]:
+    script = Path(__file__).with_name("poisonings.py")
+    _, _, output = child(sys.executable, str(script), "--json")
+    found = json.loads(output)
+    held = found["contradictions"] == found["unanswered"] == 0
+    return [
+        Row(
+            "single poisonings really trained on, every defense and threat, corners of the domain, "
+            "2 to 4 labels: contradictions, and training sets without an answer",
+            "0 of 10,000",
+            f"{found['contradictions']} and {found['unanswered']} of {found['singles']:,} (with "
+            f"pairs {found['trained']:,}; {found['attacked']:,} times a certificate excluded it)",
+            held and found["singles"] >= 10_000,
+        )
+    ]
+
+
 def start_up() -> list[Row]:
     (wall,) = in_turn(9, lambda: child("harness", "--help")[0])
     return [Row("harness --help", "under 0.4 s", f"{wall:.2f} s", wall < 0.4)]
@@ -346,6 +363,7 @@ BENCHMARKS = {
         simuem,
         foreign,
         everything,
+        poisonings,
         start_up,
     )
 }
