@@ -25,7 +25,7 @@ class Clf:
     def fit(self, x, y):
         Clf.fitted += 1
         if Clf.fitted > FAILS_AFTER:
-            raise ValueError("out of luck")
+            raise OSError("no space left")  # of the machine: no base model votes because of it
     def predict(self, x):
         return [LABEL] * len(x)
 """
