@@ -25,7 +25,7 @@ class Mnist:
     name = "mnist"
     summary = "MNIST (60,000 training, 10,000 test images); from --data-root or downloaded"
     takes_argument = False
-    domain = "28 x 28 values of uint8 from 0 to 255; the labels 0 to 9; 60,000 examples are public"
+    domain = "28 x 28 values of uint8 from 0 to 255; the labels 0 to 9; n_public 60,000"
 
     def load(self, argument: str | None, data_root: Path | None) -> Dataset:
         """uint8 images (60,000, 28, 28) and (10,000, 28, 28); a label is its digit.

@@ -23,7 +23,7 @@ class Mnist17:
     name = "mnist17"
     summary = "MNIST's digits 1 and 7 (13,007 training, 2,163 test images); needs no download"
     takes_argument = False
-    domain = "28 x 28 values of uint8 from 0 to 255; the labels 1 and 7; 13,007 examples are public"
+    domain = "28 x 28 values of uint8 from 0 to 255; the labels 1 and 7; n_public 13,007"
 
     def load(self, argument: str | None, data_root: Path | None) -> Dataset:
         """uint8 images (13,007, 28, 28) and (2,163, 28, 28); label 0 is the digit 1, 1 is the 7.

@@ -19,8 +19,12 @@ FIXED_LABEL = 0
 """What a base model predicts that has nothing to go by: the first label of the domain, whatever the
 training set holds."""
 
-ENVIRONMENT = (MemoryError, OSError, ImportError)
-"""Errors of the machine and not of the examples: no base model may vote because of one of these."""
+ENVIRONMENT = (OSError, ImportError)
+"""Errors of the machine and not of the examples: no base model may vote because of one of these.
+A MemoryError is none: an estimator that counts values asks for terabytes because of one example."""
+
+NO_LABEL = "does not predict labels that it was given, one for each example"
+"""Why the answer of a base model is none."""
 
 _LONGEST = 100
 """Characters of an error's message that are kept."""

@@ -16,9 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.errors import UsageError
-from harness.learners.base import ENVIRONMENT, FIXED_LABEL, Learner, Models, reason
-
-_NO_LABELS = "does not predict labels that it was given, one for each example"
+from harness.learners.base import ENVIRONMENT, FIXED_LABEL, NO_LABEL, Learner, Models, reason
 
 
 class Estimator(Protocol):
@@ -97,7 +95,7 @@ class EstimatorModels(Models):
                 predicted = np.asarray(estimator.predict(x))
             if predicted.shape == (len(x),) and np.isin(predicted, np.arange(self.n_labels)).all():
                 return predicted
-            why = _NO_LABELS
+            why = NO_LABEL
         except ENVIRONMENT:
             raise
         except Exception as error:

@@ -18,7 +18,7 @@ NOT_FITTED = (
 _ASSUMED = {
     "label_set": "the labels are those of training and test set together",
     "range": "the values are all that their type holds",
-    "n_public": "the public size is that at hand",
+    "n_public": "n_public is the size of this training set",
 }
 
 

@@ -57,8 +57,8 @@ class Trained:
     arrays: Arrays
     models: tuple[Given, ...]
     """Empty where base models are not fitted by ``task.learner``."""
-    asked: bool
-    """Whether a learner was asked for at all."""
+    specs: tuple[str, ...]
+    """The learners that were asked for, in the words of the defense."""
     spoilt: tuple[str, ...]
     """Which of the arrays that the run's cells share were changed in place."""
 
@@ -134,15 +134,15 @@ class Bench:
         parts: dict[int, Arrays] = {}
         given: list[Given] = []
         spoilt: set[str] = set()
-        asked = False
+        specs: set[str] = set()
         for index in range(len(blocks)) if order is None else order:
             task = RecordingTask(inputs, self.registry, cell, blocks[index], index, _Silent())
             parts[index] = {key: np.asarray(part) for key, part in defense.gather(task).items()}
             given += task.given()
             spoilt |= task.spoilt()
-            asked |= task.asked
+            specs |= task.specs
         merged = defense.merge([parts[index] for index in sorted(parts)])
-        return Trained(merged, tuple(given), asked, tuple(sorted(spoilt)))
+        return Trained(merged, tuple(given), tuple(sorted(specs)), tuple(sorted(spoilt)))
 
     def gathered(self) -> Arrays:
         """The merged evidence, as :meth:`train` leaves it, with nothing overheard: quicker."""

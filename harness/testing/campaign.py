@@ -145,7 +145,7 @@ class Campaign:
         try:
             after.defense.check(after.shape)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # an overflow alone is no mistake
+                warnings.simplefilter("ignore")  # an overflow alone is no mistake
                 arrays = after.gathered()
             for threat in self.bench.threats:
                 found[threat] = after.certify(threat, arrays=arrays)

@@ -193,12 +193,17 @@ def _all_at_once(bench: Bench, groups: Mapping[Group, Trained]) -> Iterator[str]
 def _removed(bench: Bench) -> Iterator[str]:
     """Where votes are counted without chance, an example less changes its own models alone.
 
-    A certificate that speaks of samples drawn at random allows for the others to be drawn anew.
+    A certificate that speaks of samples drawn at random allows for the others to be drawn anew, but
+    not for other learners or for more or fewer examples in a sample.
     """
-    sure = bench.defense.guarantee(ALPHA).kind == "deterministic"
-    if not sure or bench.defense.covers().isdisjoint({Threat.INSERT, Threat.DELETE, Threat.ANY}):
+    if bench.defense.covers().isdisjoint({Threat.INSERT, Threat.DELETE, Threat.ANY}):
         return
     data = bench.dataset
+    if bench.defense.guarantee(ALPHA).kind != "deterministic":
+        half = np.arange(1, data.n_train, 2)
+        fewer = bench.on(x_train=data.x_train[half], y_train=data.y_train[half])
+        yield from _same_plan(bench.trained, fewer.train()) if fewer.accepted else ()
+        return
     some = [(int(j),) for j in np.linspace(0, data.n_train - 1, 3)]
     for gone in [*some, tuple(range(0, data.n_train, 2))]:
         kept = np.delete(np.arange(data.n_train), gone)
@@ -209,9 +214,24 @@ def _removed(bench: Bench) -> Iterator[str]:
             yield from _same_answers(bench.trained, other, change)
 
 
+def _same_plan(base: Trained, other: Trained) -> Iterator[str]:
+    """Half the training set has the same learners, and samples of the same size."""
+    change = "removing every other training example"
+    if base.specs != other.specs:
+        yield f"{change} changed the learners from {_list(base.specs)} to {_list(other.specs)}"
+    sizes = [sorted({len(model.rows) for model in one.models}) for one in (base, other)]
+    # Parts of a training set have sizes of their own; one size for all is a plan.
+    if sizes[0] != sizes[1] and len(sizes[0]) == len(sizes[1]) == 1:
+        yield f"{change} changed the size of all samples from {sizes[0][0]} to {sizes[1][0]}"
+
+
+def _list(specs: Sequence[str]) -> str:
+    return " and ".join(specs) or "none"
+
+
 def _from_outside(bench: Bench) -> Iterator[str]:
     """Without learners to listen to: one base model of k examples follows at most k of them."""
-    if bench.trained.asked:
+    if bench.trained.specs:
         raise NotApplicable("its learner fits no base model: what they predict is computed")
     single = bench.with_params(n_models=1, k=2)
     if single is None:

@@ -56,8 +56,8 @@ class RecordingTask(BlockTask):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.asked = False
-        """Whether a learner was asked for."""
+        self.specs: set[str] = set()
+        """The learners that were asked for."""
         self._fits: list[_Fit] = []
         self._lent: dict[str, tuple[Any, Any]] = {
             key: (getattr(self, key), getattr(self, key).copy())
@@ -76,7 +76,7 @@ class RecordingTask(BlockTask):
         return both
 
     def learner(self, spec: str) -> Learner:
-        self.asked = True
+        self.specs.add(spec)
         return _overheard(super().learner(spec), self._fits)
 
     def given(self) -> list[Given]:

@@ -43,7 +43,7 @@ def test_the_report_names_the_domain_and_what_nobody_declared(run: tuple[Path, s
     wanted = (
         "The attacker writes examples of the data set's domain: 4 x 4 values of float32 from 0 to "
         "1, 2 labels (0, 1). Not declared: the labels are those of training and test set together "
-        "and the public size is that at hand."
+        "and n_public is the size of this training set."
     )
     assert problem.domain(load_run(run[0])) == wanted
     for name in ("report.html", "summary.md"):

@@ -77,6 +77,39 @@ class TwiceTheRadius(Bagging):
         return PointwiseCertificate(one.method, threat, one.guarantee, one.predictions, radii)
 
 
+class SampleFollowsTheSize(Bagging):
+    name = "sample-follows-the-size"
+
+    def gather(self, task):
+        k = max(1, task.shape.n_train // 16)
+        return type(self)(self.params.model_copy(update={"k": k}))._votes(task)
+
+    def _votes(self, task):
+        return super().gather(task)
+
+
+class BaggingPenaltyFollowsTheSize(Bagging):
+    name = "bagging-penalty-follows-the-size"
+
+    def gather(self, task):
+        learner = f"ridge(penalty={1e-6 * task.shape.n_train**3})"
+        return Bagging(self.params.model_copy(update={"learner": learner})).gather(task)
+
+
+class PartsByRank(Dpa):
+    """Parts by the rank of an example among all: an inserted one moves those behind it."""
+
+    name = "parts-by-rank"
+    isolated = False
+
+    def gather(self, task):
+        order = np.argsort(task.x_train.reshape(task.shape.n_train, -1).sum(1), kind="stable")
+        rank = np.argsort(order)
+        m = self.params.n_models
+        parts = [np.flatnonzero(rank % m == i) for i in range(m)]
+        return evidence(task, "ridge", parts)
+
+
 class NeedsEnoughExamples(Dpa):
     name = "needs-enough-examples"
 
@@ -126,6 +159,15 @@ class ReadsTheLabelsOff(Dpa):
             PenaltyFollowsTheSize,
             ["isolation: removing training example 0 changed the scores", "a penalty that follows"],
         ),
+        (
+            SampleFollowsTheSize,
+            ["isolation: removing every other training example changed the size of all samples"],
+        ),
+        (
+            BaggingPenaltyFollowsTheSize,
+            ["changed the learners from ridge(penalty=0.1", "a penalty that follows its size"],
+        ),
+        (PartsByRank, ["attacks change nothing: ", "a base model that sees more"]),
         (
             TwiceTheRadius,
             ["certified delete attacks change nothing: ", "a radius that is too large"],

@@ -13,6 +13,7 @@ from pydantic import Field
 from harness import hookimpl
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
 from harness.defense import Arrays, Defense, Evidence, Parameters, Task
+from harness.learners.fitting import fit_all
 from harness.threats import Threat
 
 PARTS_CHANGED = {
@@ -60,7 +61,7 @@ class MyDefense(Defense[MyParameters]):
         votes = np.zeros((task.shape.n_test, task.shape.n_labels), np.int64)
         for part, own in parts.items():
             with task.phase("train"):
-                model = learner.fit(x[own][None], y[own][None], votes.shape[1], rngs[part])
+                model = fit_all(learner, x[own][None], y[own][None], votes.shape[1], rngs[part])
             with task.phase("predict"):
                 votes[np.arange(len(votes)), model.predict(x_test)[0].cpu().numpy()] += 1
             task.advance(1)
