@@ -36,6 +36,9 @@ NUMERICAL = {
 }
 """The libraries that compute: import and distribution. Their versions are in every digest."""
 
+_WITHOUT_NUMBERS = {"pluggy", "pydantic", "pydantic_core"}
+"""What the harness rests on and no number does: another version trains nothing again."""
+
 _INSTALLED = {"site-packages", "dist-packages"}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
@@ -144,7 +147,7 @@ class _Closure:
     def _is_followed(self, name: str, spec: ModuleSpec) -> bool:
         top, places = _top(name), [spec.origin or "", *(spec.submodule_search_locations or ())]
         installed = any(not _INSTALLED.isdisjoint(Path(place).parts) for place in places)
-        if installed and top != "harness":
+        if installed and top != "harness" and top not in self._asked:
             self.libraries.add(top)
         return not installed or top == "harness" or top in self._asked
 
@@ -166,8 +169,9 @@ def _top(name: str) -> str:
 
 
 def _counts(name: str) -> bool:
-    """Whether a module is neither of the standard library nor of a library that computes."""
-    return _top(name) not in sys.stdlib_module_names and _top(name) not in NUMERICAL
+    """Whether a module is neither of the standard library nor one whose code does not count."""
+    top = _top(name)
+    return top not in sys.stdlib_module_names and top not in NUMERICAL.keys() | _WITHOUT_NUMBERS
 
 
 def _find(name: str) -> ModuleSpec | None:

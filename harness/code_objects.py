@@ -5,8 +5,11 @@ from __future__ import annotations
 import dis
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
+
+import numpy as np
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 _METHODS = (FunctionType, staticmethod, classmethod, property)
@@ -42,7 +45,12 @@ class _Reader:
                 self._seen.add(id(thing))
                 for part in thing.items() if isinstance(thing, dict) else thing:
                     yield from self.lines(part)
-        elif isinstance(thing, frozenset):  # in another order in another process
+        elif isinstance(thing, np.ndarray | np.generic):
+            yield f"{thing.dtype.str} {thing.shape}"
+            yield thing.tobytes().hex() if not thing.dtype.hasobject else repr(thing.tolist())
+        elif isinstance(thing, partial):
+            yield from self.lines((thing.func, thing.args, thing.keywords))
+        elif isinstance(thing, frozenset | set):  # in another order in another process
             yield from sorted("\n".join(self.lines(part)) for part in thing)
         elif isinstance(thing, ModuleType):
             self.modules.add(thing.__name__)

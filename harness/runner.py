@@ -16,7 +16,7 @@ from harness.containment import CellLog, contained, describe
 from harness.curves import Curve, curve
 from harness.defense import Evidence
 from harness.errors import HarnessError, NoSpaceError, RunFolderError
-from harness.learners.lookup import learner_of
+from harness.learners.lookup import code_of_learner, learner_of
 from harness.machine import PeakMemory, fingerprint
 from harness.plan import Cell, Plan
 from harness.store import RunFolder, Stored
@@ -187,7 +187,7 @@ class Runner:
     def _gather(self, cell: Cell) -> Stored:
         """The cell's evidence: stored, or its missing blocks trained and all of them merged."""
         assert cell.defense is not None
-        stored = self.folder.evidence(cell.name, cell.key)
+        stored = self._current(self.folder.evidence(cell.name, cell.key))
         if stored is not None:
             self.progress.start(cell.label, stored.meta["n_models"], stored.meta["n_models"])
             return stored
@@ -207,8 +207,20 @@ class Runner:
 
     def _stored_block(self, cell: Cell, models: range, index: int) -> Stored | None:
         """A finished block, unless it was cut differently (by another version of its learner)."""
-        part = self.folder.block(cell.name, cell.key, index)
+        part = self._current(self.folder.block(cell.name, cell.key, index))
         return part if part and part.meta["models"] == [models.start, models.stop] else None
+
+    def _current(self, stored: Stored | None) -> Stored | None:
+        """What was stored, unless a learner that it asked for has other code now.
+
+        The key names the learners that can be known before training: a parameter, a text in the
+        defense's code. A defense may make up the name of another one while it trains.
+        """
+        if stored is None:
+            return None
+        learners: Mapping[str, str] = stored.meta.get("learners", {})
+        known = all(code_of_learner(self.registry, s) == code for s, code in learners.items())
+        return stored if known else None
 
     def _train(self, cell: Cell, models: range, index: int) -> Stored:
         assert cell.defense is not None
@@ -226,6 +238,7 @@ class Runner:
             "calibration_s": calibration_s,
             "machine": fingerprint(self.device),
             "unfitted": task.unfitted(),
+            "learners": task.code_of_learners(),
         }
         part = Stored(arrays, {**task.seconds, **meta})
         self.folder.save_block(cell.name, cell.key, index, part)
@@ -245,6 +258,7 @@ def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, A
         "calibration_s": _yardstick(parts),
         "machine": machines.pop() if len(machines) == 1 else None,
         "unfitted": dict(sorted(unfitted.items())),
+        "learners": {s: code for part in parts for s, code in part.meta["learners"].items()},
     }
 
 

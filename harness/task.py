@@ -13,7 +13,7 @@ import numpy as np
 
 from harness import features as feature_maps
 from harness.defense import Shape, Task
-from harness.learners.lookup import learner_of
+from harness.learners.lookup import code_of_learner, learner_of
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +94,7 @@ class BlockTask(Task):
         self.seconds = {"train": 0.0, "predict": 0.0}
         self._making = 0.0
         self._learners: list[Learner] = []
+        self._asked: set[str] = set()
         self.reported = 0
 
     def rng(self) -> np.random.Generator:
@@ -116,8 +117,13 @@ class BlockTask(Task):
         return both
 
     def learner(self, spec: str) -> Learner:
+        self._asked.add(spec)
         self._learners.append(learner_of(self._registry, spec))
         return self._learners[-1]
+
+    def code_of_learners(self) -> dict[str, str]:
+        """For each learner that was asked for, in the defense's words, a digest of its code."""
+        return {spec: code_of_learner(self._registry, spec) for spec in sorted(self._asked)}
 
     def unfitted(self) -> dict[str, int]:
         """How many base models of this block were not fitted as intended, by reason."""

@@ -213,9 +213,13 @@ def test_one_defense_of_the_harness_does_not_rest_on_another() -> None:
 
 
 NOTEBOOK = """
+from functools import partial
 import numpy as np
 
 SIZE = (3, 4)
+WEIGHTS = np.array([1.5, 2.5])
+KNOWN = {7, 8}
+POWER = partial(pow, 2)
 
 def helper(x, *, by=2):
     return [x * by for _ in range(SIZE[0]) if x in {"a", "b", "c"}]
@@ -223,7 +227,7 @@ def helper(x, *, by=2):
 class Noted:
     rate = 0.5
     def gather(self):
-        return helper(1)
+        return helper(1), WEIGHTS, KNOWN, POWER(3)
     @staticmethod
     def fixed():
         return 7
@@ -249,7 +253,8 @@ def test_a_class_without_a_file_is_seen_by_its_code(names: dict[str, Any]) -> No
     assert before == digest("", "") == digest("    return [", "    # more\n\n    return [")
     edits = [("helper(1)", "helper(2)"), ("by=2", "by=3"), ("rate = 0.5", "rate = 0.6")]
     edits += [("SIZE = (3", "SIZE = (5"), ('"b"', '"z"'), ("return 7", "return 9")]
-    edits += [("return 8", "return 9"), ("x * by", "x + by")]
+    edits += [("return 8", "return 9"), ("x * by", "x + by"), ("2.5]", "2.75]")]
+    edits += [("{7, 8}", "{7, 9}"), ("partial(pow, 2)", "partial(pow, 3)")]
     assert len({before, *(digest(*edit) for edit in edits)}) == 1 + len(edits)
 
 

@@ -71,8 +71,7 @@ class DifferentialPrivacyParameters(Parameters):
     delta: float = Field(1e-5, gt=0, lt=1, description="probability beside epsilon")
     engine: Literal["batched", "opacus"] = Field(
         "batched",
-        description="batched (all models at once, in double precision) or opacus (one after "
-        "another, in single precision: whose rounding the proof leaves out)",
+        description="batched (all models at once) or opacus (one after another)",
     )
     sample_rate: float = Field(
         1.0, gt=0, le=1, description="probability of an example to be in a step (Poisson)"

@@ -1,7 +1,6 @@
 """One model after another with Opacus's PrivacyEngine: any torch module, Poisson sampling.
 
-The reference for the batched engine. It computes in single precision, in which one example moves a
-little more than its own gradient: how the sum of all others is rounded.
+The reference for the batched engine, in double precision as that is.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ def train(
             generator=for_batches,
             steps=mechanism.steps,
         )
-    bare = module(for_module).to(x.device)
+    x, bare = x.double(), module(for_module).to(x.device, torch.float64)
     with _expected_warnings():
         engine = engine or PrivacyEngine()
         private, optimizer, loader = engine.make_private(
@@ -111,7 +110,8 @@ def train(
 def predict(module: nn.Module, x: Tensor) -> Tensor:
     """Labels (e,) int64 that a trained module predicts; ties go to the smaller label."""
     with torch.no_grad():
-        return torch.cat([predictions(module(part)) for part in torch.split(x, _EXAMPLES_AT_ONCE)])
+        parts = torch.split(x, _EXAMPLES_AT_ONCE)
+        return torch.cat([predictions(module(part.double())) for part in parts])
 
 
 class _Rows(Dataset[tuple[Tensor, Tensor]]):

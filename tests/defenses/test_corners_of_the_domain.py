@@ -225,6 +225,18 @@ def test_an_image_that_an_estimator_fails_on(bench: Make, selection: str) -> Non
     assert holds(clean, poisoned, Threat.INSERT, sure=selection.startswith("dpa"))
 
 
+def test_an_example_that_asks_for_terabytes(bench: Make) -> None:
+    """An estimator that counts values makes room for all up to the largest."""
+    rng = np.random.default_rng(0)
+    y = np.arange(220) % 2
+    x = rng.integers(0, 4, (220, 16)).astype(np.float32)
+    x[y == 1, :8] += 3
+    data = checked("d", x[20:], y[20:], x[:20], y[:20])
+    selection = "dpa[n_models=10,features=raw,learner=sklearn.naive_bayes.CategoricalNB]"
+    poisoned = with_one_more(data, np.full(16, 3e38), 0)
+    assert holds(bench(selection, data), bench(selection, poisoned), Threat.INSERT)
+
+
 def test_a_part_that_is_too_small_for_its_estimator(bench: Make) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 255, (60, 8)).astype(np.uint8), np.arange(60) % 2
