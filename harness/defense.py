@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from harness.datasets.domain import Domain
     from harness.learners.base import Learner
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -82,6 +83,8 @@ class Task(ABC):
     """
 
     shape: Shape
+    domain: Domain
+    """What an example can be, whatever anybody writes: labels, shape, type and range."""
     x_train: NDArray[Any]
     """(n, ...) raw training examples."""
     y_train: NDArray[np.int64]

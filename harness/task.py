@@ -85,6 +85,7 @@ class BlockTask(Task):
     ) -> None:
         data = inputs.plan.dataset
         self.shape: Shape = inputs.plan.shape
+        self.domain = data.domain
         self.x_train, self.y_train, self.x_test = data.x_train, data.y_train, data.x_test
         self.models, self.device = models, inputs.device
         self._inputs, self._registry, self._progress = inputs, registry, progress
