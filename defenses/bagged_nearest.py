@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.confidence import LabelBounds
 from harness.learners.nearest import NearestNeighbour
+from harness.proofs.confidence import LabelBounds
 
 _KEYS = 2**22
 """Distances sorted at once: an array of 32 MiB."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.certificates import ABSTAIN, DETERMINISTIC, Guarantee, PointwiseCertificate
-from harness.confidence import Split, simuem
 from harness.defense import (
     Arrays,
     Defense,
@@ -24,8 +23,9 @@ from harness.defense import (
     certify_field,
     even_blocks,
 )
-from harness.features import feature_count
+from harness.features.maps import feature_count
 from harness.learners.spec import parse_spec
+from harness.proofs.confidence import Split, simuem
 from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:

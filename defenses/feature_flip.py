@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.certificates import ABSTAIN, Guarantee, PointwiseCertificate
-from harness.confidence import Split, simuem
 from harness.defense import (
     Arrays,
     Defense,
@@ -28,9 +27,10 @@ from harness.defense import (
     even_blocks,
 )
 from harness.errors import UsageError
-from harness.flips import exact_radius, kl_radius
 from harness.learners.fitting import fit_all
 from harness.learners.naive_bayes import NaiveBayes
+from harness.proofs.confidence import Split, simuem
+from harness.proofs.flips import exact_radius, kl_radius
 from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from harness.defense import (
 )
 from harness.defenses.label_flip_rivals import log_error_against_rivals
 from harness.errors import UsageError
-from harness.flips import exact_radius, kl_radius, mean_rule_radius
+from harness.proofs.flips import exact_radius, kl_radius, mean_rule_radius
 from harness.threats import Threat, Unit, covered
 
 _CHUNK = 2**18

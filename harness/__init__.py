@@ -14,7 +14,7 @@ __all__ = ["__version__", "hookimpl"]
 
 def __getattr__(name: str) -> Any:
     """``__version__`` and ``hookimpl``, made when asked for: importing the package takes no time,
-    so that :mod:`harness.cli` is there before anybody can interrupt it.
+    so that :mod:`harness.cli.main` is there before anybody can interrupt it.
     """
     if name == "__version__":
         return _version()

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.curves import SUMMARY_R
 from harness.datasets.base import Dataset, checked
-from harness.plugins import Registry, load_registry
-from harness.schema import CURVE_COLUMNS, SCHEMA, SUMMARY_COLUMNS
+from harness.plugins.registry import Registry, load_registry
+from harness.proofs.curves import SUMMARY_R
+from harness.results.schema import CURVE_COLUMNS, SCHEMA, SUMMARY_COLUMNS
 
-# As the command line does: see harness/cli.py.
+# As the command line does: see harness/cli/main.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Tests have no time limits: machines are shared.

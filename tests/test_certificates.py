@@ -10,7 +10,7 @@ from harness.certificates import (
     Guarantee,
     PointwiseCertificate,
 )
-from harness.curves import curve
+from harness.proofs.curves import curve
 from harness.threats import Threat
 
 

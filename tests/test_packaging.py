@@ -121,7 +121,7 @@ def test_the_console_script(wheel, names):
     points = configparser.ConfigParser()
     points.read_string(wheel.read(path).decode())
     assert points.sections() == ["console_scripts"]
-    assert dict(points["console_scripts"]) == {"harness": "harness.cli:main"}
+    assert dict(points["console_scripts"]) == {"harness": "harness.cli.main:main"}
 
 
 def test_requirements_have_no_upper_bound(info):

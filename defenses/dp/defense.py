@@ -28,7 +28,6 @@ from harness.certificates import (
     Guarantee,
     PointwiseCertificate,
 )
-from harness.confidence import Split, simuem
 from harness.defense import (
     Arrays,
     Defense,
@@ -51,6 +50,7 @@ from harness.defenses.dp.proofs import (
     tradeoffs_for,
 )
 from harness.defenses.dp.reach import check_reach
+from harness.proofs.confidence import Split, simuem
 from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
         return covered(Unit.ADD_REMOVE)
 
     def check(self, shape: Shape) -> None:
-        from harness.features import check_features
+        from harness.features.maps import check_features
 
         check_features(self.params.features, shape.example)
         p = self.params

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.confidence import LabelBounds, clopper_pearson_lower
 from harness.defenses.dp.tradeoff import Accounted, FloatArray, Gaussian, IntArray, Tradeoff
 from harness.errors import DataError
+from harness.proofs.confidence import LabelBounds, clopper_pearson_lower
 from harness.threats import Unit
 
 _NEGLIGIBLE = 1e-6

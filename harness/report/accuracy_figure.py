@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 
 from harness.report import answers, words
 from harness.report.figures import new_figure, style
-from harness.report.load import RunResult
 from harness.report.panels import (
     StepCurve,
     add_legend,
@@ -22,6 +21,7 @@ from harness.report.panels import (
     place,
     step_curves,
 )
+from harness.results.reader import RunResult
 
 # Seaborn's colour-blind palette, ordered so that neighbours differ in lightness as well.
 _COLOURS = [seaborn.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 3, 9, 5, 7)]

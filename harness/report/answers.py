@@ -11,8 +11,8 @@ from typing import Any
 
 from harness.certificates import Kind
 from harness.report import words
-from harness.report.load import RunResult
-from harness.schema import NOT_COVERED
+from harness.results.reader import RunResult
+from harness.results.schema import NOT_COVERED
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from harness.report import words
 from harness.report.answers import Cost, costs
 from harness.report.figures import FAINT, GRID, new_figure, style
-from harness.report.load import RunResult
+from harness.results.reader import RunResult
 
 PHASES = {"train": "training", "predict": "predicting", "certify": "certifying"}
 

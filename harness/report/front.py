@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.report import answers, words
-from harness.report.load import RunResult
 from harness.report.panels import StepCurve, step_curves
+from harness.results.reader import RunResult
 
 LEADER_COLUMNS = ("defense", "proves most at r", "certified accuracy there")
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from harness.report import answers, front, problem, tables, words
 
 if TYPE_CHECKING:
-    from harness.report.load import RunResult
+    from harness.results.reader import RunResult
 
 TEMPLATE = "report.html.jinja"
 

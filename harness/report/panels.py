@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 
 from harness.report import answers, words
 from harness.report.figures import FAINT
-from harness.report.load import RunResult
+from harness.results.reader import RunResult
 
 LINEAR_TO = 10
 """The axis of r is linear up to here, where weak certificates end, and logarithmic beyond."""

@@ -17,7 +17,6 @@ from harness.report import answers, words
 from harness.report.accuracy_figure import look
 from harness.report.figures import FAINT, INK, new_figure, style
 from harness.report.front import Front, front, ranked_curves
-from harness.report.load import RunResult
 from harness.report.panels import (
     add_legend,
     dress,
@@ -26,6 +25,7 @@ from harness.report.panels import (
     place,
     step_curves,
 )
+from harness.results.reader import RunResult
 
 _BAND: dict[str, Any] = {"color": "#cdd3d8", "linewidth": 7, "solid_capstyle": "butt", "zorder": 2}
 _BEATEN: dict[str, Any] = {"color": "#a6a6a6", "linewidth": 0.8, "zorder": 2.5}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.report import words
-from harness.report.load import RunResult
+from harness.results.reader import RunResult
 
 NOT_FITTED = (
     "A base model whose examples have one label alone predicts that one; one that has none, or "

@@ -13,12 +13,12 @@ from harness.errors import RunFolderError
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
-from harness.report.load import RunResult, curves_csv, load_run
 from harness.report.pareto_figure import pareto_figure, worth_drawing
-from harness.report.pointwise import load_pointwise, pointwise_csv
-from harness.report.published import KEY, is_published, sealed
 from harness.report.tables import summary_markdown
-from harness.store import write_atomically
+from harness.results.folder import write_atomically
+from harness.results.pointwise import load_pointwise, pointwise_csv
+from harness.results.published import KEY, is_published, sealed
+from harness.results.reader import RunResult, curves_csv, load_run
 
 _LOCAL = ("--output", "--data-root")
 """Options whose values are folders of the machine that ran it."""

@@ -9,7 +9,7 @@ from harness.report import answers, front, problem, words
 
 if TYPE_CHECKING:
     from harness.report.answers import Row, ThreatAnswer
-    from harness.report.load import RunResult
+    from harness.results.reader import RunResult
 
 
 def title(result: RunResult) -> str:

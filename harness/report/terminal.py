@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
     from harness.report.answers import ThreatAnswer
-    from harness.report.load import RunResult
+    from harness.results.reader import RunResult
 
 _GAP = 2
 """Spaces between two columns."""

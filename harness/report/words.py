@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from harness.certificates import Kind
-from harness.schema import NOT_COVERED
+from harness.results.schema import NOT_COVERED
 from harness.threats import Threat
 
 NOTHING = "–"

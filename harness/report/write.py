@@ -11,11 +11,11 @@ from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
 from harness.report.html import report_html
-from harness.report.load import RunResult, combine, curves_csv, load_run
 from harness.report.pareto_figure import pareto_figure, worth_drawing
-from harness.report.published import is_published
 from harness.report.tables import summary_markdown
-from harness.store import RunFolder, write_atomically
+from harness.results.folder import RunFolder, write_atomically
+from harness.results.published import is_published
+from harness.results.reader import RunResult, combine, curves_csv, load_run
 
 
 def write_report(folder: Path) -> list[Path]:
@@ -33,7 +33,8 @@ def write_report(folder: Path) -> list[Path]:
 def write_combined(results: Sequence[RunResult], output: Path) -> list[Path]:
     """One report of several runs, with their curves and summary, in a folder of its own.
 
-    Raises UsageError where the runs cannot be compared (see :func:`~harness.report.load.combine`).
+    Raises UsageError where the runs cannot be compared, see
+    :func:`~harness.results.reader.combine`.
     """
     combined = combine(results)
     if RunFolder(output).manifest() is not None:

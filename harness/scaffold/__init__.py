@@ -15,7 +15,7 @@ from harness import __version__
 from harness.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 LONGEST = 30
 """Letters in a name: the class that is named after it fits on a line."""

@@ -18,16 +18,16 @@ from harness.certificates import Certificate
 from harness.datasets.base import Dataset
 from harness.defense import Arrays, Defense, Evidence, Shape
 from harness.errors import UsageError
-from harness.learners.lookup import learner_of
-from harness.plan import Cell, Plan, shape_of
-from harness.selection import Selection, label
-from harness.task import BlockTask, Inputs
+from harness.plugins.lookup import learner_of
+from harness.plugins.selection import Selection, label
+from harness.running.plan import Cell, Plan, shape_of
+from harness.running.task import BlockTask, Inputs
 from harness.testing.data import tiny_dataset
 from harness.testing.recording import Given, RecordingTask
 from harness.threats import Threat
 
 if TYPE_CHECKING:
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
     from harness.testing.campaign import Campaign
     from harness.testing.properties import Failure
 
@@ -245,7 +245,7 @@ def make_bench(
     selection that does not exist, and where the defense does not accept the data set.
     """
     if registry is None:
-        from harness.plugins import load_registry
+        from harness.plugins.registry import load_registry
 
         registry = load_registry()
     if isinstance(defense, str):

@@ -25,7 +25,7 @@ from harness.threats import Threat
 if TYPE_CHECKING:
     from harness.datasets.base import Dataset
     from harness.defense import Defense
-    from harness.plugins import Registry
+    from harness.plugins.registry import Registry
 
 PROPERTIES = (
     parameters.parameters_can_be_read_and_typed,

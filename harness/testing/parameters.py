@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from harness.selection import Selection, label
+from harness.plugins.selection import Selection, label
 from harness.testing.properties import property_of
 from harness.threats import Threat
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.task import BlockTask
+from harness.running.task import BlockTask
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -42,11 +42,11 @@ def run_cells(*selections: str, threats: tuple[str, ...] = ("any",)) -> dict[str
     """The results of cells on MNIST 1/7, trained in this process, by their label."""
     import torch
 
-    from harness.commands.progress import PlainProgress
-    from harness.plan import make_plan
-    from harness.plugins import load_dataset, load_registry
-    from harness.runner import Runner
-    from harness.store import open_run
+    from harness.cli.progress import PlainProgress
+    from harness.plugins.registry import load_dataset, load_registry
+    from harness.results.folder import open_run
+    from harness.running.plan import make_plan
+    from harness.running.runner import Runner
     from harness.threats import parse_threat
 
     registry = load_registry()
@@ -122,7 +122,7 @@ def scikit() -> list[Row]:
     from sklearn.ensemble import BaggingClassifier
     from sklearn.linear_model import LogisticRegression
 
-    from harness.plugins import load_dataset, load_registry
+    from harness.plugins.registry import load_dataset, load_registry
 
     data = load_dataset(load_registry(), "mnist17", None)
     x = data.x_train.reshape(data.n_train, -1) / np.float32(255)
@@ -194,8 +194,8 @@ def documented_opacus_loop() -> float:
 
     from harness.defenses.dp import DifferentialPrivacyParameters
     from harness.defenses.dp.accounting import noise_multiplier
-    from harness.features import compute
-    from harness.plugins import load_dataset, load_registry
+    from harness.features.maps import compute
+    from harness.plugins.registry import load_dataset, load_registry
 
     p = DifferentialPrivacyParameters()
     data = load_dataset(load_registry(), "mnist17", None)
@@ -243,8 +243,8 @@ def opacus() -> list[Row]:
 
 
 def simuem() -> list[Row]:
-    from harness.confidence import simuem
     from harness.defenses.bagging import certified_poisoning_size
+    from harness.proofs.confidence import simuem
     from harness.threats import Threat
 
     rng = np.random.default_rng(0)

@@ -49,7 +49,7 @@ def main() -> int:
     from threadpoolctl import threadpool_limits
 
     from harness.errors import UsageError
-    from harness.plugins import load_registry
+    from harness.plugins.registry import load_registry
     from harness.testing.bench import make_bench
     from harness.testing.campaign import Campaign
     from harness.testing.data import border_dataset

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness import features
 from harness.datasets.base import Dataset
 from harness.defense import Evidence, Task
 from harness.defenses import bagged_nearest
@@ -24,11 +23,12 @@ from harness.defenses.bagged_nearest import (
     rank_probabilities,
 )
 from harness.defenses.bagging import Bagging, BaggingParameters, certified_poisoning_size
+from harness.features import maps as features
 from harness.learners.base import Learner
-from harness.learners.lookup import learner_of
 from harness.learners.nearest import NearestNeighbour
-from harness.plan import shape_of
-from harness.plugins import Registry
+from harness.plugins.lookup import learner_of
+from harness.plugins.registry import Registry
+from harness.running.plan import shape_of
 from harness.threats import Threat
 
 THREATS = [Threat.ANY, Threat.MODIFY, Threat.INSERT, Threat.DELETE]

@@ -12,17 +12,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness.certified import certificates_csv, certify
+from harness.cli.program import program
 from harness.defenses.bagged_nearest import exact_bounds, label_probabilities, rank_probabilities
 from harness.defenses.bagging import certified_poisoning_size
-from harness.foreign import choose, settle
+from harness.foreign.case import choose, settle
+from harness.foreign.certify import certificates_csv, certify
+from harness.foreign.votes import ForeignEvidence
 from harness.learners.nearest import NearestNeighbour
-from harness.plugins import Registry
-from harness.program import program
-from harness.results import curves_csv
-from harness.runner import CellResult
+from harness.plugins.registry import Registry
+from harness.results.writer import curves_csv
+from harness.running.runner import CellResult
 from harness.threats import Threat
-from harness.votes import ForeignEvidence
 
 THREATS = [Threat.ANY, Threat.MODIFY, Threat.INSERT, Threat.DELETE, Threat.LABEL_FLIP]
 

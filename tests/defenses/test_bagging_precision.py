@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from harness.confidence import clopper_pearson_lower, clopper_pearson_upper, simuem
 from harness.defenses.bagging import certified_poisoning_size
+from harness.proofs.confidence import clopper_pearson_lower, clopper_pearson_upper, simuem
 from harness.threats import Threat
 
 THREATS = [Threat.ANY, Threat.MODIFY, Threat.INSERT, Threat.DELETE]

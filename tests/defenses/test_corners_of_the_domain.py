@@ -13,8 +13,8 @@ import pytest
 from harness.certificates import PointwiseCertificate
 from harness.datasets.base import Dataset, checked
 from harness.datasets.domain import Declaration
-from harness.plan import make_plan, shape_of
-from harness.plugins import Registry
+from harness.plugins.registry import Registry
+from harness.running.plan import make_plan, shape_of
 from harness.testing.bench import Bench
 from harness.threats import Threat
 

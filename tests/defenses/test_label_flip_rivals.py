@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.defense import Evidence
 from harness.defenses.label_flip_rivals import log_error_against_rivals
-from harness.flips import exact_radius
+from harness.proofs.flips import exact_radius
 
 Floats = NDArray[np.float64]
 LOG_HALF = float(np.log(0.5))

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge as SklearnRidge
 
-from harness import features
 from harness.datasets.base import Dataset, checked
 from harness.defense import Defense, Evidence, Task
 from harness.defenses.bagging import Bagging
 from harness.defenses.feature_flip import FeatureFlip
 from harness.defenses.label_flip import LabelFlip
 from harness.errors import UsageError
+from harness.features import maps as features
 from harness.learners.base import Learner
-from harness.learners.lookup import learner_of
-from harness.plan import shape_of
-from harness.plugins import Registry
+from harness.plugins.lookup import learner_of
+from harness.plugins.registry import Registry
+from harness.running.plan import shape_of
 from harness.threats import Threat
 
 

@@ -12,8 +12,8 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner
 
-from harness.plugins import Registry
-from harness.program import program
+from harness.cli.program import program
+from harness.plugins.registry import Registry
 from harness.scaffold import parse_name, write_project
 from harness.testing import ConformanceError, check_defense
 from harness.testing.conformance import PROPERTIES

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from harness.certificates import DETERMINISTIC, ESTIMATE, Guarantee
-from harness.commands.lazy import BUILT_IN
-from harness.confidence import simuem
-from harness.program import program
+from harness.cli.lazy import BUILT_IN
+from harness.cli.program import program
+from harness.proofs.confidence import simuem
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "docs").glob("*.md")}
@@ -152,10 +152,10 @@ def test_help_shows_an_example_that_works(verb: str) -> None:
 
 
 def test_gates_of_the_pages_are_as_they_are_said_to_be() -> None:
-    from harness.compare.defaults import DEFAULT_GATES
-    from harness.compare.metrics import Rules, parse_rule
-    from harness.compare.paired import SIGNIFICANCE
-    from harness.curves import SUMMARY_R
+    from harness.comparing.defaults import DEFAULT_GATES
+    from harness.comparing.metrics import Rules, parse_rule
+    from harness.comparing.paired import SIGNIFICANCE
+    from harness.proofs.curves import SUMMARY_R
 
     page = text_of("docs/gate-your-ci.md")
     for gate in DEFAULT_GATES:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import docs
 from harness.certificates import PointwiseCertificate
+from harness.cli import docs
 from harness.defense import Evidence
 from harness.errors import DataError
-from harness.plugins import Registry
-from harness.selection import Selection
+from harness.plugins.registry import Registry
+from harness.plugins.selection import Selection
 from harness.threats import Threat, Unit, cost, covered
 
 FOLDER = Path(__file__).parents[2] / "docs"

@@ -11,12 +11,12 @@ from harness.errors import RunFolderError, SchemaError
 from harness.report import answers
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.front import front
-from harness.report.load import load_run
 from harness.report.pareto_figure import pareto_figure, worth_drawing
 from harness.report.publish import publish
 from harness.report.terminal import SummaryTable
 from harness.report.write import write_combined, write_report
-from harness.schema import SCHEMA, SUMMARY_TEXTS
+from harness.results.reader import load_run
+from harness.results.schema import SCHEMA, SUMMARY_TEXTS
 
 GDP = "dp[certificate=gdp]"
 PROBABLE = "probabilistic (alpha=0.001 per defense)"

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from harness.report import front as fronts
 from harness.report.figures import render
 from harness.report.front import Lead, front, leader_rows
-from harness.report.load import RunResult, load_run
 from harness.report.pareto_figure import pareto_figure, worth_drawing
 from harness.report.tables import summary_markdown
 from harness.report.write import write_report
-from harness.schema import SCHEMA
+from harness.results.reader import RunResult, load_run
+from harness.results.schema import SCHEMA
 
 PROBABLE = "probabilistic (alpha=0.001 per defense)"
 Steps = dict[int, float]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.program import program
+from harness.cli.program import program
 from harness.report import problem
-from harness.report.load import load_run
+from harness.results.reader import load_run
 
 NEIGHBOURS = "sklearn.neighbors.KNeighborsClassifier(n_neighbors=6)"
 

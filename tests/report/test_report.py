@@ -16,11 +16,11 @@ from harness.report import answers, words
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
-from harness.report.load import RunResult, accuracy_at, combine, load_run
 from harness.report.tables import summary_markdown
 from harness.report.terminal import SummaryTable
 from harness.report.write import write_combined, write_report
-from harness.schema import SCHEMA
+from harness.results.reader import RunResult, accuracy_at, combine, load_run
+from harness.results.schema import SCHEMA
 
 AT = (0, 10, 50, 100, 200, 500, 1000)
 PROBABLE = "probabilistic (alpha=0.001 per defense)"

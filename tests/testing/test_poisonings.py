@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from harness.plugins import Registry
+from harness.plugins.registry import Registry
 from harness.testing.bench import make_bench
 from harness.testing.campaign import Campaign
 from harness.testing.data import border_dataset

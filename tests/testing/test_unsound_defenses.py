@@ -5,13 +5,13 @@ import pytest
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, PointwiseCertificate
-from harness.confidence import simuem
 from harness.defenses.bagging import Bagging, certified_poisoning_size
 from harness.defenses.partition.dpa import LABEL_IN_HASH, Dpa, DpaParameters, count
 from harness.defenses.partition.parts import hashed_parts
 from harness.defenses.partition.training import rankings
 from harness.errors import UsageError
-from harness.plugins import Registry
+from harness.plugins.registry import Registry
+from harness.proofs.confidence import simuem
 from harness.testing import ConformanceError, check_defense
 from harness.threats import Threat
 

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
-from harness.confidence import LabelBounds, simuem
 from harness.defenses.dp.accounting import privacy_curve
 from harness.defenses.dp.proofs import (
     ExpectedAccuracy,
@@ -19,6 +18,7 @@ from harness.defenses.dp.proofs import (
 )
 from harness.defenses.dp.tradeoff import Accounted, Gaussian
 from harness.errors import DataError
+from harness.proofs.confidence import LabelBounds, simuem
 from harness.threats import Threat, Unit
 from harness.threats import cost as price
 

@@ -11,9 +11,9 @@ from mpmath import mpf
 from scipy.special import ndtri
 from scipy.stats import binom, norm
 
-from harness.confidence import simuem
 from harness.defenses.dp.certificate import accuracy_bound
 from harness.defenses.dp.tradeoff import Accounted, Gaussian
+from harness.proofs.confidence import simuem
 
 
 @cache

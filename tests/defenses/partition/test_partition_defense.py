@@ -13,10 +13,10 @@ from harness.defense import Arrays, Evidence
 from harness.defenses.partition import Dpa, FiniteAggregation, SsDpa, elections, training
 from harness.defenses.partition.finite_aggregation import spread_offsets
 from harness.errors import DataError, UsageError
-from harness.learners.lookup import learner_of
-from harness.plan import Cell, Plan, shape_of
-from harness.plugins import Registry
-from harness.task import BlockTask, Inputs
+from harness.plugins.lookup import learner_of
+from harness.plugins.registry import Registry
+from harness.running.plan import Cell, Plan, shape_of
+from harness.running.task import BlockTask, Inputs
 from harness.threats import Threat
 
 

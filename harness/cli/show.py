@@ -1,0 +1,133 @@
+"""``harness show NAME``: parameters, threats and paper of one defense, dataset or learner."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from harness.defense import Defense
+    from harness.plugins.registry import Registered
+
+ATTACKER = "attacker: writes examples of the data set's domain (labels, shape, type, range)"
+
+_EPILOG = """\b
+Examples:
+  harness show bagging
+  harness show ridge
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("name")
+def command(name: str) -> None:
+    """One defense, dataset or learner: parameters, threats, paper."""
+    from harness.plugins.registry import load_registry
+
+    registry = load_registry()
+    if registry.defenses.claims(name):
+        _defense(registry.defenses[name])
+        return
+    if registry.datasets.claims(name):
+        _dataset(registry.datasets[name])
+        return
+    if registry.learners.claims(name):
+        _learner(registry.learners[name])
+        return
+    broken = registry.broken(name)
+    if broken:
+        click.echo(str(broken), err=True)
+        raise SystemExit(2)
+    raise registry.unknown(name)
+
+
+def _defense(entry: Registered[type[Defense[Any]]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    defense = entry.value
+    console = Console(highlight=False)
+    click.echo(f"{defense.name}: {defense.title}")
+    click.echo(f"paper: {defense.paper}")
+    click.echo(f"from: {entry.distribution}")
+    for line in _promises(defense):
+        click.echo(line)
+    for head, told in (("needs", defense.needs), ("takes", defense.takes)):
+        for key, meaning in told.items():
+            click.echo(f"certify {head} {key}: {meaning}")
+    if not defense.Params.model_fields:
+        click.echo("no parameters")
+        return
+    table = Table(box=None)
+    for title in ("parameter", "default", "allowed", "meaning"):
+        table.add_column(title, overflow="fold", no_wrap=title == "parameter")
+    late = defense.Params.certify_only()
+    for key, field in defense.Params.model_fields.items():
+        meaning = field.description or ""
+        if key in late:
+            meaning += " [certifying only: trains nothing]"
+        default = field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else str(default)
+        table.add_row(key, escape(default), escape(allowed(field)), escape(meaning))
+    console.print(table)
+
+
+def _promises(defense: type[Defense[Any]]) -> list[str]:
+    """Threats and guarantee with the default parameters, or why they are not known."""
+    from harness.threats import Threat
+
+    required = [k for k, field in defense.Params.model_fields.items() if field.is_required()]
+    if required:
+        return [f"threats and guarantee: depend on {', '.join(required)}"]
+    try:
+        made = defense(defense.Params())
+        covered, guarantee = made.covers(), made.guarantee(0.001)
+    except Exception as error:  # of a plugin
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return [f"threats and guarantee: the plugin fails to say ({text})"]
+    threats = ", ".join(t.value for t in Threat if t in covered)
+    return [f"threats: {threats}", ATTACKER, f"guarantee: {guarantee}"]
+
+
+def allowed(field: FieldInfo) -> str:
+    """A field's type and bounds in words, from what pydantic knows."""
+    from typing import Literal, get_args, get_origin
+
+    if get_origin(field.annotation) is Literal:
+        return " | ".join(str(value) for value in get_args(field.annotation))
+    kind = getattr(field.annotation, "__name__", str(field.annotation))
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    bounds = [
+        f"{sign} {getattr(bound, attribute)}"
+        for bound in field.metadata
+        for attribute, sign in signs.items()
+        if getattr(bound, attribute, None) is not None
+    ]
+    return " ".join([kind, ", ".join(bounds)]).strip()
+
+
+def _dataset(entry: Registered[Any]) -> None:
+    source = entry.value
+    click.echo(f"{source.name}{':PATH' if source.takes_argument else ''}: {source.summary}")
+    click.echo(f"from: {entry.distribution}")
+    known = getattr(source, "domain", "what it declares, or else what its arrays hold")
+    click.echo(f"domain: {known}")
+    click.echo(ATTACKER)
+
+
+def _learner(entry: Registered[Any]) -> None:
+    learner = entry.value
+    click.echo(f"{learner.name}: {learner.summary}")
+    click.echo(f"from: {entry.distribution}")
+    parameters = inspect.signature(learner).parameters.values()
+    for parameter in parameters:
+        required = parameter.default is parameter.empty
+        default = "required" if required else f"default {parameter.default}"
+        click.echo(f"  {parameter.name} ({default})")
+    if not parameters:
+        click.echo("no parameters")

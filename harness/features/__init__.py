@@ -1,0 +1,1 @@
+"""Fixed maps from a raw example to what base models see."""

@@ -1,0 +1,1 @@
+"""Votes that somebody else cast: reading, checking, certifying."""

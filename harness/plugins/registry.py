@@ -1,0 +1,262 @@
+"""Finding plugins: the built-ins and what is installed under the entry-point group ``harness``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import pluggy
+
+from harness import __version__, hookspecs
+from harness.errors import DataError, HarnessError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from click import Command
+
+    from harness.datasets.base import Dataset, DatasetSource
+    from harness.defense import Defense
+    from harness.learners.base import Learner
+
+GROUP = "harness"
+_BUILT_IN = ("harness.defenses", "harness.datasets", "harness.learners")
+_OWN = f"poisoning-harness {__version__}"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registered(Generic[T]):
+    """Something that a plugin brought, and the distribution that it came from."""
+
+    value: T
+    distribution: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plugin, or a part of one, that cannot be used, and why."""
+
+    plugin: str
+    distribution: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin} ({self.distribution}): {self.error}"
+
+
+@dataclass(frozen=True)
+class Catalogue(Generic[T]):
+    """Things by their name; a name that two plugins claim belongs to neither."""
+
+    kind: str
+    entries: Mapping[str, Registered[T]]
+    clashes: Mapping[str, tuple[str, ...]]
+    problems: tuple[Problem, ...]
+
+    def __getitem__(self, name: str) -> Registered[T]:
+        """The entry of that name. Raises UsageError: unknown, claimed twice, or plugin broken."""
+        if name in self.clashes:
+            raise UsageError(
+                f"the {self.kind} {name!r} is registered by {' and by '.join(self.clashes[name])}; "
+                "uninstall one of them"
+            )
+        if name not in self.entries:
+            raise _unknown(self.kind, name, self.entries, self.problems)
+        return self.entries[name]
+
+    def claims(self, name: str) -> bool:
+        """Whether any plugin registers that name."""
+        return name in self.entries or name in self.clashes
+
+    def values(self) -> dict[str, T]:
+        """Name to thing, in the order of registration."""
+        return {name: entry.value for name, entry in self.entries.items()}
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything that plugins registered."""
+
+    defenses: Catalogue[type[Defense[Any]]]
+    datasets: Catalogue[DatasetSource]
+    learners: Catalogue[type[Learner]]
+    problems: tuple[Problem, ...]
+
+    def unknown(self, name: str) -> UsageError:
+        """The error for what is no defense, dataset or learner, with the plugins that are broken:
+        it may be theirs.
+        """
+        names = [*self.defenses.entries, *self.datasets.entries, *self.learners.entries]
+        return _unknown("defense, dataset or learner", name, names, self.problems)
+
+    def broken(self, name: str) -> Problem | None:
+        """The plugin of that entry-point name, if it could not be loaded."""
+        return next((p for p in self.problems if p.plugin == name), None)
+
+
+class PluginManager:
+    """Loads plugins one by one, so that a broken one is reported and harms no other."""
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._problems: list[Problem] = []
+
+    def load(self, *, built_in: bool = True, installed: Iterable[EntryPoint] | None = None) -> None:
+        """Registers the built-ins and the installed entry points (those of ``GROUP``)."""
+        if built_in:
+            for module in _BUILT_IN:
+                self.register(importlib.import_module(module), module, _OWN)
+        for entry in entry_points(group=GROUP) if installed is None else installed:
+            distribution = _distribution(entry)
+            try:
+                plugin = entry.load()
+            except (Exception, SystemExit) as error:
+                self._problem(entry.name, distribution, error)
+            else:
+                self.register(plugin, entry.name, distribution)
+
+    def register(self, plugin: object, name: str, distribution: str) -> None:
+        """Registers one plugin; what is wrong with it is kept among the problems."""
+        unique = f"{distribution}:{name}"
+        try:
+            self._manager.register(plugin, unique)
+            self._manager.check_pending()  # a hook that does not exist is a misspelt one
+        except Exception as error:
+            if self._manager.get_plugin(unique) is not None:
+                self._manager.unregister(name=unique)
+            self._problem(name, distribution, error)
+
+    def registry(self) -> Registry:
+        """Asks every plugin what it has."""
+        from harness.defense import Defense
+        from harness.learners.base import Learner
+
+        defenses = self._collect(
+            "defense", "harness_register_defenses", _subclass_of(Defense, "title", "paper")
+        )
+        datasets = self._collect("dataset", "harness_register_datasets", _source)
+        learners = self._collect(
+            "learner", "harness_register_learners", _subclass_of(Learner, "summary")
+        )
+        self.commands()  # for what is wrong with them
+        return Registry(
+            Catalogue(*defenses, self.problems),
+            Catalogue(*datasets, self.problems),
+            Catalogue(*learners, self.problems),
+            self.problems,
+        )
+
+    def commands(self) -> list[Command]:
+        """The commands that plugins add, without those whose name is taken."""
+        _, single, clashes = self._collect("command", "harness_add_commands", _command)
+        for name, owners in clashes.items():
+            why = "more than one plugin adds it, so none can be used"
+            self._problems.append(Problem(f"command {name!r}", " and ".join(owners), why))
+        return [entry.value for entry in single.values()]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found to be wrong with plugins so far."""
+        return tuple(self._problems)
+
+    def _collect(
+        self, kind: str, hook: str, check: Callable[[Any], str | None]
+    ) -> tuple[str, dict[str, Registered[Any]], dict[str, tuple[str, ...]]]:
+        claimed: dict[str, list[Registered[Any]]] = {}
+        for distribution, item in self._ask(hook, check):
+            claimed.setdefault(item.name, []).append(Registered(item, distribution))
+        single = {name: found[0] for name, found in claimed.items() if len(found) == 1}
+        clashes = {
+            name: tuple(entry.distribution for entry in found)
+            for name, found in claimed.items()
+            if len(found) > 1
+        }
+        return kind, single, clashes
+
+    def _ask(self, hook: str, check: Callable[[Any], str | None]) -> Iterable[tuple[str, Any]]:
+        # One implementation after another, so that it is known whose answer fails.
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            distribution, name = implementation.plugin_name.rsplit(":", 1)
+            try:
+                items = list(implementation.function())
+            except (Exception, SystemExit) as error:
+                self._problem(name, distribution, error)
+                continue
+            for item in items:
+                wrong = check(item)
+                if wrong:
+                    self._problem(name, distribution, TypeError(f"{hook}: {wrong}"))
+                else:
+                    yield distribution, item
+
+    def _problem(self, name: str, distribution: str, error: BaseException) -> None:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        self._problems.append(Problem(name, distribution, text))
+
+
+def _unknown(
+    kind: str, name: str, allowed: Iterable[str], problems: Iterable[Problem]
+) -> UsageError:
+    broken = "".join(f"; {problem}" for problem in problems)
+    return UsageError(f"{unknown(kind, name, allowed)}{broken}")
+
+
+def load_registry() -> Registry:
+    """The registry of the built-ins and of everything installed."""
+    manager = PluginManager()
+    manager.load()
+    return manager.registry()
+
+
+def load_dataset(registry: Registry, spec: str, data_root: Path | None) -> Dataset:
+    """The data set ``NAME`` or ``NAME:ARGUMENT``. Raises UsageError, DataError."""
+    from harness.datasets.base import load
+
+    registry.datasets[spec.partition(":")[0]]
+    try:
+        return load(spec, registry.datasets.values(), data_root)
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:  # of a plugin
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"the dataset {spec} cannot be loaded: {text}") from error
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+def _subclass_of(base: type, *texts: str) -> Callable[[Any], str | None]:
+    """A check of classes: subclasses of ``base``, complete, with a name and those other texts."""
+
+    def check(item: Any) -> str | None:
+        if not (isinstance(item, type) and issubclass(item, base)):
+            return f"{item!r} is not a subclass of {base.__module__}.{base.__name__}"
+        for text in ("name", *texts):
+            if not isinstance(getattr(item, text, None), str):
+                return f"{item.__qualname__} has no {text}"
+        missing = getattr(item, "__abstractmethods__", None)
+        return f"{item.__qualname__} lacks {', '.join(sorted(missing))}" if missing else None
+
+    return check
+
+
+def _command(item: Any) -> str | None:
+    import click
+
+    from harness.cli.lazy import BUILT_IN
+
+    if not isinstance(item, click.Command) or not item.name:
+        return f"{item!r} is no command"
+    taken = item.name in BUILT_IN
+    return f"the command {item.name!r} is built in; choose another name" if taken else None
+
+
+def _source(item: Any) -> str | None:
+    missing = [a for a in ("name", "summary", "takes_argument", "load") if not hasattr(item, a)]
+    return f"{item!r} has no {' and no '.join(missing)}" if missing else None

@@ -1,0 +1,209 @@
+"""What a run leaves: curves, summary, certificates and manifest, from the cells' results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.certificates import PointwiseCertificate
+from harness.proofs.curves import SUMMARY_R
+from harness.results.folder import npz_bytes
+from harness.results.schema import CURVE_COLUMNS, NOT_COVERED, SCHEMA, SUMMARY_COLUMNS
+from harness.running import machine
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from harness.results.folder import RunFolder
+    from harness.running.plan import Plan
+    from harness.running.runner import CellResult, Proved
+
+SUMMARY = (
+    *SUMMARY_COLUMNS,
+    *(f"certified_accuracy@{r}" for r in SUMMARY_R),
+    "train_s",
+    "predict_s",
+    "certify_s",
+    "n_models",
+    "peak_rss_mb",
+)
+
+
+def write_results(
+    folder: RunFolder,
+    plan: Plan,
+    results: Sequence[CellResult],
+    device: torch.device,
+    command: Sequence[str],
+) -> None:
+    """Writes ``curves.csv``, ``summary.csv``, ``certificates.npz`` and ``manifest.json``."""
+    folder.write("curves.csv", curves_csv(results))
+    folder.write("summary.csv", _csv(SUMMARY, _summary_rows(results)))
+    folder.write("certificates.npz", npz_bytes(_certificates(results, plan.dataset.y_test)))
+    folder.write("manifest.json", _json(manifest(plan, device, command, results)))
+
+
+def curves_csv(results: Sequence[CellResult]) -> str:
+    """``curves.csv``: a row for each r at which a certified accuracy is known.
+
+    A threat that is not covered has one row, which says so, without r and certified accuracy.
+    """
+    return _csv(CURVE_COLUMNS, _curve_rows(results))
+
+
+def write_manifest(
+    folder: RunFolder, plan: Plan, device: torch.device, command: Sequence[str]
+) -> None:
+    """Writes the manifest of a run that begins, so that the folder can be resumed."""
+    folder.write("manifest.json", _json(manifest(plan, device, command)))
+
+
+def manifest(
+    plan: Plan,
+    device: torch.device,
+    command: Sequence[str],
+    results: Sequence[CellResult] | None = None,
+) -> dict[str, Any]:
+    """Where a result comes from; without results, the manifest of a run that begins."""
+    import torch
+
+    data = plan.dataset
+    found = {result.cell.label: result for result in results or ()}
+    return {
+        "schema": SCHEMA,
+        "command": list(command),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "plan": plan.identity(),
+        "dataset": {
+            "name": data.name,
+            "digest": data.digest,
+            "n_train": data.n_train,
+            "n_test": data.n_test,
+            "label_names": list(data.label_names),
+            "domain": {**asdict(data.domain), "text": str(data.domain)},
+        },
+        "seed": plan.seed,
+        "alpha": plan.alpha,
+        "threats": [threat.value for threat in plan.threats],
+        "cells": [_cell(cell, found.get(cell.label)) for cell in plan.cells],
+        "left_out": list(plan.left_out),
+        "versions": machine.versions(),
+        "machine": machine.machine(),
+        "fingerprint": machine.fingerprint(device),
+        "device": machine.device_name(device),
+        "threads": torch.get_num_threads(),
+        "git": machine.git(),
+    }
+
+
+def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "label": cell.label,
+        "defense": cell.name,
+        "distribution": cell.distribution,
+        "title": cell.defense.title if cell.defense else None,
+        "paper": cell.defense.paper if cell.defense else None,
+        "params": cell.defense.params.model_dump(mode="json") if cell.defense else {},
+        "evidence": cell.stem,
+        "status": "started",
+        "error": None,
+    }
+    if result is not None:
+        row |= {
+            "status": "failed" if result.error else "finished",
+            "error": result.error,
+            "n_models": result.n_models,
+            "seconds": {
+                "train": result.train_s,
+                "predict": result.predict_s,
+                "certify": result.certify_s,
+            },
+            "peak_rss_mb": result.peak_rss_mb,
+            "calibration_s": result.calibration_s,
+            "machine": result.machine,
+            "unfitted": dict(result.unfitted),
+        }
+    return row
+
+
+def _head(result: CellResult, one: Proved) -> dict[str, Any]:
+    certificate = one.certificate
+    return {
+        "defense": result.cell.label,
+        "certificate": certificate.method if certificate else "",
+        "threat": one.threat.value,
+        "guarantee": str(certificate.guarantee) if certificate else NOT_COVERED,
+    }
+
+
+def _curve_rows(results: Sequence[CellResult]) -> Iterable[Mapping[str, Any]]:
+    for result in results:
+        for one in result.proved:
+            head = _head(result, one)
+            if one.curve is None:
+                yield head
+                continue
+            for r, accuracy in zip(one.curve.r, one.curve.certified_accuracy, strict=True):
+                yield head | {"r": int(r), "certified_accuracy": _number(accuracy)}
+
+
+def _summary_rows(results: Sequence[CellResult]) -> Iterable[Mapping[str, Any]]:
+    for result in results:
+        for one in result.proved:
+            row = _head(result, one) | {
+                "kind": one.certificate.kind if one.certificate else "",
+                "train_s": f"{result.train_s:.4f}",
+                "predict_s": f"{result.predict_s:.4f}",
+                "n_models": result.n_models,
+                "peak_rss_mb": f"{result.peak_rss_mb:.0f}",
+            }
+            if one.curve is not None:
+                row |= {
+                    "clean_accuracy": _number(one.curve.clean_accuracy),
+                    "abstained": _number(one.curve.abstained),
+                    "median_radius": one.curve.median_radius,
+                    "max_radius": one.curve.max_radius,
+                    "certify_s": f"{one.seconds:.4f}",
+                }
+                row |= {f"certified_accuracy@{r}": _number(one.curve.at(r)) for r in SUMMARY_R}
+            yield row
+
+
+def _number(value: float) -> str:
+    """Ten decimals: enough for any count of test examples, the same on every system."""
+    return f"{value:.10f}".rstrip("0").rstrip(".")
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _certificates(results: Sequence[CellResult], labels: NDArray[np.int64]) -> dict[str, Any]:
+    """``LABEL|THREAT|predictions`` (e,) and ``LABEL|THREAT|radii`` (e,), for pointwise ones.
+
+    Beside them ``labels`` (e,), the true ones: another run is compared example by example.
+    """
+    arrays: dict[str, Any] = {"labels": labels.astype(np.int32)}
+    for result in results:
+        for one in result.proved:
+            if isinstance(one.certificate, PointwiseCertificate):
+                prefix = f"{result.cell.label}|{one.threat.value}"
+                arrays[f"{prefix}|predictions"] = one.certificate.predictions.astype(np.int32)
+                arrays[f"{prefix}|radii"] = one.certificate.radii
+    return arrays

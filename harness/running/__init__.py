@@ -1,0 +1,1 @@
+"""From a selection to evidence and certificates: plan, task, runner, containment."""

@@ -1,0 +1,244 @@
+"""What a run will do: its cells, each with a key that names what it trains."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.datasets.base import Dataset
+from harness.defense import Defense, Shape
+from harness.errors import HarnessError, UnsuitableError, UsageError
+from harness.features import maps as feature_maps
+from harness.features.maps import FEATURES, check_features, is_image
+from harness.learners.spec import canonical, parse_spec
+from harness.plugins.lookup import classes_behind, learner_of
+from harness.plugins.selection import Selection, label
+from harness.running import task
+from harness.running.code import code_digest, constants_given_to
+
+if TYPE_CHECKING:
+    from harness.plugins.registry import Registry
+    from harness.threats import Threat
+
+DEFAULT_DEFENSES = ("bagging", "dp", "label-flip", "feature-flip")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One defense with its parameters, on the run's data set and seed.
+
+    ``defense`` is None where its plugin could not be loaded; ``error`` says why.
+    """
+
+    label: str
+    name: str
+    distribution: str
+    defense: Defense[Any] | None
+    key: str
+    error: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with."""
+        return f"{self.name}-{self.key}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a run and what they have in common."""
+
+    dataset: Dataset
+    seed: int
+    threats: tuple[Threat, ...]
+    alpha: float
+    cells: tuple[Cell, ...]
+    left_out: tuple[str, ...] = ()
+    """Defenses of the default comparison that this data set does not suit, and why."""
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The sizes that defenses plan with."""
+        return shape_of(self.dataset)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it the same run: with other code it is, and what changed is trained again."""
+        return {
+            "dataset": self.dataset.name,
+            "digest": self.dataset.digest,
+            "seed": self.seed,
+            "cells": sorted(cell.label for cell in self.cells),
+        }
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits for :meth:`identity`."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def folder_name(self) -> str:
+        """The name of the folder that the run gets unless another is given."""
+        source, _, argument = self.dataset.name.partition(":")
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(argument).stem).strip("-")
+        return "-".join(part for part in (source, stem, self.digest()) if part)
+
+
+def shape_of(dataset: Dataset) -> Shape:
+    """The sizes of a data set."""
+    return Shape(
+        dataset.n_train,
+        dataset.n_test,
+        dataset.n_labels,
+        tuple(dataset.x_train.shape[1:]),
+        dataset.domain.n_public,
+    )
+
+
+def make_plan(
+    registry: Registry,
+    selections: Sequence[str],
+    dataset: Dataset,
+    *,
+    threats: Sequence[Threat],
+    alpha: float,
+    seed: int,
+) -> Plan:
+    """The plan for what was selected, everything checked that can be without training.
+
+    Without ``selections`` it is the default comparison, less the defenses that the data set does
+    not suit. Raises UsageError for unknown names and for parameters that are not allowed, that do
+    not fit the data set, or that are selected twice. A defense whose plugin is broken becomes a
+    cell that will fail, so that the others can run.
+    """
+    if not 0 < alpha < 1:
+        raise UsageError(f"alpha must be above 0 and below 1, found {alpha:g}")
+    if seed < 0:
+        raise UsageError(f"the seed must be a whole number of at least 0, found {seed}")
+    cells: list[Cell] = []
+    left_out: list[str] = []
+    for text in selections or DEFAULT_DEFENSES:
+        try:
+            cell = _cell(registry, Selection.parse(text), dataset, seed)
+        except UnsuitableError as error:
+            if selections:
+                raise
+            left_out.append(str(error))
+            continue
+        if any(other.label == cell.label for other in cells):
+            raise UsageError(f"{cell.label} is selected twice")
+        cells.append(cell)
+    if not cells:
+        raise UsageError(f"no defense fits this data set: {'; '.join(left_out)}")
+    return Plan(dataset, seed, tuple(dict.fromkeys(threats)), alpha, tuple(cells), tuple(left_out))
+
+
+def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int) -> Cell:
+    broken = registry.broken(selection.name)
+    if broken is not None and selection.name not in registry.defenses.entries:
+        return Cell(selection.name, selection.name, broken.distribution, None, "", str(broken))
+    entry = registry.defenses[selection.name]
+    try:
+        defense = _with_canonical_learner(selection.build(entry.value), registry)
+        name = label(selection.name, defense.params)
+        trained_by = _check(defense, shape_of(dataset), registry)
+        code = code_of(defense, registry)
+    except HarnessError:
+        raise
+    except Exception as error:  # of a plugin: it must not keep the other cells from running
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        return Cell(selection.name, selection.name, entry.distribution, None, "", text)
+    versions = " and ".join([entry.distribution, *trained_by])
+    key = evidence_key(selection.name, defense, dataset, seed, versions, code)
+    return Cell(name, selection.name, entry.distribution, defense, key)
+
+
+def _with_canonical_learner(defense: Defense[Any], registry: Registry) -> Defense[Any]:
+    """The same, its learner in one spelling: label and key do not follow how it was written.
+
+    Raises UsageError for what is no learner.
+    """
+    params, learners = defense.params, registry.learners.values()
+    field, spec = type(params).model_fields.get("learner"), getattr(params, "learner", None)
+    if field is None or not isinstance(spec, str) or spec == field.default:
+        return defense
+    learner_of(registry, spec)
+    plain = canonical(spec, learners)
+    if isinstance(field.default, str) and plain == canonical(field.default, learners):
+        plain = field.default
+    return type(defense)(params.model_copy(update={"learner": plain}))
+
+
+def _check(defense: Defense[Any], shape: Shape, registry: Registry) -> list[str]:
+    """Checks what can be without training; returns the distribution of the learner, if any.
+
+    ``features`` and ``learner`` mean the same in every defense that has them. Raises UsageError,
+    and UnsuitableError where the data set is what is wrong.
+    """
+    learner, trained_by = None, []
+    spec = getattr(defense.params, "learner", None)
+    if isinstance(spec, str):
+        learner = learner_of(registry, spec)
+        entry = registry.learners.entries.get(parse_spec(spec).name)
+        trained_by = [entry.distribution] if entry else []
+    features = getattr(defense.params, "features", None)
+    if isinstance(features, str) and features not in FEATURES:
+        check_features(features, shape.example)
+    try:
+        if learner is not None and learner.images:
+            if not is_image(shape.example):
+                raise UsageError(
+                    f"learner={spec} needs images (height, width) or (height, width, channels), "
+                    f"and an example here has shape {shape.example}"
+                )
+        elif isinstance(features, str):
+            check_features(features, shape.example)
+        defense.check(shape)
+    except UsageError as error:
+        raise UnsuitableError(str(error)) from None
+    return trained_by
+
+
+def code_of(defense: Defense[Any], registry: Registry) -> str:
+    """The digest of the code that training rests on: of the defense, its learners, the features.
+
+    Its learners are the one that it has as a parameter and those that it asks for by a name that
+    stands in its code, as in ``task.learner("ridge")``.
+    """
+    own = [type(defense), type(defense.params)]
+    specs = constants_given_to("learner", *own)
+    chosen = getattr(defense.params, "learner", None)
+    if isinstance(chosen, str):
+        specs.add(chosen)
+    learners = [cls for spec in sorted(specs) for cls in _classes_of(registry, spec)]
+    return code_digest(*own, *learners, feature_maps, task)
+
+
+def _classes_of(registry: Registry, spec: str) -> list[type[Any]]:
+    try:
+        return classes_behind(learner_of(registry, spec))
+    except UsageError:  # a text that names no learner: the defense will say so when it trains
+        return []
+
+
+def evidence_key(
+    name: str,
+    defense: Defense[Any],
+    dataset: Dataset,
+    seed: int,
+    distribution: str,
+    code: str,
+) -> str:
+    """Names what training leaves behind: cells with the same key share their evidence.
+
+    It covers the defense, its version and the learner's, their code (see :func:`code_of`), the
+    parameters that training reads, the data and the seed; not the threat, alpha, or parameters that
+    only certifying reads.
+    """
+    only_certify = defense.params.certify_only()
+    trained = defense.params.model_dump(mode="json", exclude=set(only_certify))
+    content = [name, distribution, trained, dataset.digest, seed, code]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

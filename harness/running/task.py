@@ -1,0 +1,156 @@
+"""What ``gather`` is given: one block of base models to train, and the data to train them on."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from harness.defense import Shape, Task
+from harness.features import maps as feature_maps
+from harness.plugins.lookup import code_of_learner, learner_of
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from harness.learners.base import Learner
+    from harness.plugins.registry import Registry
+    from harness.running.plan import Cell, Plan
+
+
+class Progress(Protocol):
+    """Told what happens; shows it or not."""
+
+    def start(self, cell: str, total: int, done: int) -> None:
+        """A cell begins: ``total`` base models, ``done`` of them from an earlier run."""
+
+    def advance(self, models: int) -> None:
+        """So many more base models are trained."""
+
+    def finish(self, cell: str, seconds: float, error: str | None) -> None:
+        """The cell is done, or failed with that error."""
+
+    def note(self, text: str) -> None:
+        """Something else that the user should know, in one line."""
+
+
+def seeds(seed: int, defense: str, block: int) -> np.random.SeedSequence:
+    """The seeds of one block: they depend on the run's seed, the defense's name and the index."""
+    name = hashlib.sha256(defense.encode()).digest()
+    words = np.frombuffer(name[:16], dtype="<u4").tolist()
+    return np.random.SeedSequence([seed, *words], spawn_key=(block,))
+
+
+class Inputs:
+    """The run's data on its device, and its features, each computed once."""
+
+    def __init__(self, plan: Plan, device: torch.device) -> None:
+        self.plan = plan
+        self.device = device
+        self._made: dict[str, tuple[tuple[Tensor, Tensor], float]] = {}
+
+    def features(self, name: str) -> tuple[tuple[Tensor, Tensor], float]:
+        """Features of training and test set, and the seconds that they took once."""
+        if name not in self._made:
+            start = time.perf_counter()
+            data = self.plan.dataset
+            train, test = self.compute(name, data.x_train), self.compute(name, data.x_test)
+            both = train.to(self.device), test.to(self.device)
+            self._made[name] = (both, time.perf_counter() - start)
+        return self._made[name]
+
+    def compute(self, name: str, x: NDArray[Any]) -> Tensor:
+        """The features of that name, or the images, of raw examples ``x`` (n, ...)."""
+        return feature_maps.images(x) if name == "images" else feature_maps.compute(name, x)
+
+
+class BlockTask(Task):
+    """One block of one cell: what ``gather`` is given; ``index`` is the block's in the cell."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        registry: Registry,
+        cell: Cell,
+        models: range,
+        index: int,
+        progress: Progress,
+    ) -> None:
+        data = inputs.plan.dataset
+        self.shape: Shape = inputs.plan.shape
+        self.domain = data.domain
+        self.x_train, self.y_train, self.x_test = data.x_train, data.y_train, data.x_test
+        self.models, self.device = models, inputs.device
+        self._inputs, self._registry, self._progress = inputs, registry, progress
+        self._seeds = (inputs.plan.seed, cell.name, index)
+        self._first = index == 0
+        self._charged: set[str] = set()
+        self.seconds = {"train": 0.0, "predict": 0.0}
+        self._making = 0.0
+        self._learners: list[Learner] = []
+        self._asked: set[str] = set()
+        self.reported = 0
+
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(seeds(*self._seeds))
+
+    def features(self, name: str) -> tuple[Tensor, Tensor]:
+        return self._use(name)
+
+    def images(self) -> tuple[Tensor, Tensor]:
+        return self._use("images")
+
+    def _use(self, name: str) -> tuple[Tensor, Tensor]:
+        start = time.perf_counter()
+        both, seconds = self._inputs.features(name)
+        self._making += time.perf_counter() - start
+        # Cells share features, but each is charged for them, once: costs must be comparable.
+        if self._first and name not in self._charged:
+            self.seconds["train"] += seconds
+        self._charged.add(name)
+        return both
+
+    def learner(self, spec: str) -> Learner:
+        self._asked.add(spec)
+        self._learners.append(learner_of(self._registry, spec))
+        return self._learners[-1]
+
+    def code_of_learners(self) -> dict[str, str]:
+        """For each learner that was asked for, in the defense's words, a digest of its code."""
+        return {spec: code_of_learner(self._registry, spec) for spec in sorted(self._asked)}
+
+    def unfitted(self) -> dict[str, int]:
+        """How many base models of this block were not fitted as intended, by reason."""
+        total: Counter[str] = Counter()
+        for learner in self._learners:
+            total.update(learner.unfitted)
+        return {why: models for why, models in sorted(total.items()) if models}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        if name not in self.seconds:
+            raise ValueError(f"unknown phase {name!r}; allowed: train, predict")
+        start, made = time.perf_counter(), self._making
+        try:
+            yield
+        finally:
+            self._synchronize()
+            made = self._making - made  # features that are asked for in here are charged there
+            self.seconds[name] += time.perf_counter() - start - made
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self.device)
+
+    def advance(self, models: int) -> None:
+        self.reported += models
+        self._progress.advance(models)

@@ -1,0 +1,50 @@
+"""Every defense that is installed, and its variants, keep the rules that certificates rest on."""
+
+import pytest
+
+from harness.defenses.bagging import Bagging, BaggingParameters
+from harness.plugins.registry import Registry, load_registry
+from harness.plugins.selection import Selection
+from harness.testing import DefenseConformance, check_defense, tiny_dataset
+
+VARIANTS = [
+    "bagging[learner=logistic,k=8,split=per-example]",
+    "bagging[learner=naive-bayes,features=binarised,k=1]",
+    "bagging[learner=cnn(epochs=1),n_models=2]",
+    "bagging[learner=sklearn.tree.DecisionTreeClassifier,features=raw,n_models=5]",
+    "dp[certificate=pointwise,steps=2]",
+    "dp[certificate=gdp,steps=2]",
+    "dp[engine=opacus,n_models=2,steps=2]",
+    "label-flip[q=0.1,features=raw]",
+    "label-flip[q=0.1,certificate=kl]",
+    "feature-flip[beta=0.49,n_models=500]",
+    "feature-flip[learner=ridge,n_models=3,certificate=kl]",
+]
+
+
+@pytest.mark.parametrize("selection", [*load_registry().defenses.values(), *VARIANTS])
+def test_it_conforms(registry: Registry, selection: str) -> None:
+    report = check_defense(selection, registry=registry)
+    assert len(report.held) + len(report.skipped) == 22
+    assert len(report.held) >= 12
+
+
+@pytest.mark.parametrize(
+    "selection",
+    ["bagging", "bagging[learner=logistic]", "dpa[election=run-off]", "finite-aggregation"],
+)
+def test_it_conforms_with_three_labels(registry: Registry, selection: str) -> None:
+    check_defense(selection, registry=registry, dataset=tiny_dataset(n_labels=3))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    ["k=3", "k=20", "k=3,learner=logistic", "k=1,learner=naive-bayes,features=binarised"],
+)
+def test_what_is_outside_a_subsample_moves_no_vote(registry: Registry, parameters: str) -> None:
+    bagging = Selection.parse(f"bagging[n_models=10,{parameters}]").build(Bagging)
+    assert "isolation" in check_defense(bagging, registry=registry).held
+
+
+class TestBaggingAsAPluginAuthorWouldTestIt(DefenseConformance):
+    defense = Bagging(BaggingParameters(k=6, n_models=40))
