@@ -28,8 +28,8 @@ def command(name: str, output: Path | None) -> None:
     """
     from shlex import quote
 
-    from harness.cli.lazy import BUILT_IN
     from harness.plugins.registry import load_registry
+    from harness.plugins.verbs import BUILT_IN
     from harness.scaffold import check_free, parse_name, write_project
 
     parsed = parse_name(name)

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
-    from harness.running.plan import Plan
+    from harness.results.cells import Plan
 
 
 def print_plan(plan: Plan, registry: Registry, path: Path) -> None:

@@ -9,17 +9,8 @@ from typing import Any
 import pandas as pd
 
 from harness.comparing import paired
-from harness.comparing.comparison import (
-    IMPROVEMENT,
-    NOISE,
-    NOT_COMPARABLE,
-    REGRESSION,
-    SAME,
-    CellChange,
-    Change,
-    Comparison,
-    ThreatChange,
-)
+from harness.comparing.change import IMPROVEMENT, NOISE, NOT_COMPARABLE, REGRESSION, SAME, Change
+from harness.comparing.comparison import CellChange, Comparison, ThreatChange
 from harness.comparing.metrics import ACCURACY, COSTS, Rule, Rules
 from harness.comparing.pairing import Pair, pair_cells
 from harness.report.words import guarantee_kind

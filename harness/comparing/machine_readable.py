@@ -7,7 +7,8 @@ import math
 from typing import Any
 from xml.etree import ElementTree
 
-from harness.comparing.comparison import NOT_COMPARABLE, REGRESSION, CellChange, Change, Comparison
+from harness.comparing.change import NOT_COMPARABLE, REGRESSION, Change
+from harness.comparing.comparison import CellChange, Comparison
 from harness.comparing.tables import verdict
 from harness.comparing.words import told
 from harness.report.words import one_line

@@ -6,15 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.comparing.comparison import (
-    IMPROVEMENT,
-    NOISE,
-    NOT_COMPARABLE,
-    REGRESSION,
-    SAME,
-    CellChange,
-    Comparison,
-)
+from harness.comparing.change import IMPROVEMENT, NOISE, NOT_COMPARABLE, REGRESSION, SAME
+from harness.comparing.comparison import CellChange, Comparison
 from harness.comparing.metrics import ACCURACY, COSTS
 from harness.comparing.words import difference, told, value
 from harness.report import words

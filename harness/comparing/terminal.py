@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from harness.comparing import tables
-from harness.comparing.comparison import IMPROVEMENT, REGRESSION
+from harness.comparing.change import IMPROVEMENT, REGRESSION
 from harness.report.terminal import label_table
 from harness.report.words import wrap_label
 

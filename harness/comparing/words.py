@@ -9,7 +9,7 @@ from harness.comparing.metrics import METRICS
 from harness.report import words
 
 if TYPE_CHECKING:
-    from harness.comparing.comparison import Change
+    from harness.comparing.change import Change
 
 
 def value(metric: str, number: float) -> str:

@@ -16,7 +16,7 @@ from harness.errors import DataError, UsageError, unknown
 from harness.foreign.votes import ForeignEvidence
 from harness.plugins.registry import Registry
 from harness.plugins.selection import Selection, label
-from harness.running.plan import Cell
+from harness.results.cells import Cell
 
 _MOST_LABELS = 100_000
 

@@ -14,11 +14,11 @@ from harness.certificates import DETERMINISTIC, PointwiseCertificate
 from harness.errors import DataError, UsageError
 from harness.foreign.case import Case
 from harness.proofs.curves import curve
+from harness.results import provenance
+from harness.results.cells import CellResult, Proved
 from harness.results.folder import open_run
 from harness.results.schema import SCHEMA
 from harness.results.writer import curves_csv
-from harness.running import machine
-from harness.running.runner import CellResult, Proved
 from harness.threats import Threat
 
 
@@ -149,7 +149,7 @@ def _manifest(result: Certified, identity: Mapping[str, Any], command: Sequence[
                 "seconds": {"certify": sum(one.seconds for one in result.proved)},
             }
         ],
-        "versions": machine.versions(),
-        "machine": machine.machine(),
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
     }
     return json.dumps(content, indent=2) + "\n"

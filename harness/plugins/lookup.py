@@ -5,9 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UsageError
 from harness.learners.spec import parse_spec, resolve
-from harness.running.code import code_digest
 
 if TYPE_CHECKING:
     from harness.learners.base import Learner
@@ -20,14 +18,6 @@ def learner_of(registry: Registry, spec: str) -> Learner:
     if registry.learners.claims(name) or "." not in name:
         registry.learners[name]  # its errors know of clashes and of broken plugins
     return resolve(spec, registry.learners.values())
-
-
-def code_of_learner(registry: Registry, spec: str) -> str:
-    """A digest of the code of the learner that ``spec`` names; empty where it names none."""
-    try:
-        return code_digest(*classes_behind(learner_of(registry, spec)))
-    except UsageError:
-        return ""
 
 
 def classes_behind(learner: Learner) -> list[type[Any]]:

@@ -249,7 +249,7 @@ def _subclass_of(base: type, *texts: str) -> Callable[[Any], str | None]:
 def _command(item: Any) -> str | None:
     import click
 
-    from harness.cli.lazy import BUILT_IN
+    from harness.plugins.verbs import BUILT_IN
 
     if not isinstance(item, click.Command) or not item.name:
         return f"{item!r} is no command"

@@ -14,17 +14,16 @@ import numpy as np
 
 from harness.certificates import PointwiseCertificate
 from harness.proofs.curves import SUMMARY_R
+from harness.results import provenance
 from harness.results.folder import npz_bytes
 from harness.results.schema import CURVE_COLUMNS, NOT_COVERED, SCHEMA, SUMMARY_COLUMNS
-from harness.running import machine
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from harness.results.cells import CellResult, Plan, Proved
     from harness.results.folder import RunFolder
-    from harness.running.plan import Plan
-    from harness.running.runner import CellResult, Proved
 
 SUMMARY = (
     *SUMMARY_COLUMNS,
@@ -95,12 +94,12 @@ def manifest(
         "threats": [threat.value for threat in plan.threats],
         "cells": [_cell(cell, found.get(cell.label)) for cell in plan.cells],
         "left_out": list(plan.left_out),
-        "versions": machine.versions(),
-        "machine": machine.machine(),
-        "fingerprint": machine.fingerprint(device),
-        "device": machine.device_name(device),
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "fingerprint": provenance.fingerprint(device),
+        "device": provenance.device_name(device),
         "threads": torch.get_num_threads(),
-        "git": machine.git(),
+        "git": provenance.git(),
     }
 
 

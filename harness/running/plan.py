@@ -2,100 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.datasets.base import Dataset
 from harness.defense import Defense, Shape
 from harness.errors import HarnessError, UnsuitableError, UsageError
-from harness.features import maps as feature_maps
 from harness.features.maps import FEATURES, check_features, is_image
 from harness.learners.spec import canonical, parse_spec
-from harness.plugins.lookup import classes_behind, learner_of
+from harness.plugins.lookup import learner_of
 from harness.plugins.selection import Selection, label
-from harness.running import task
-from harness.running.code import code_digest, constants_given_to
+from harness.results.cells import Cell, Plan, shape_of
+from harness.running.keys import code_of, evidence_key
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
     from harness.threats import Threat
 
 DEFAULT_DEFENSES = ("bagging", "dp", "label-flip", "feature-flip")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One defense with its parameters, on the run's data set and seed.
-
-    ``defense`` is None where its plugin could not be loaded; ``error`` says why.
-    """
-
-    label: str
-    name: str
-    distribution: str
-    defense: Defense[Any] | None
-    key: str
-    error: str | None = None
-
-    @property
-    def stem(self) -> str:
-        """What the names of its files begin with."""
-        return f"{self.name}-{self.key}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The cells of a run and what they have in common."""
-
-    dataset: Dataset
-    seed: int
-    threats: tuple[Threat, ...]
-    alpha: float
-    cells: tuple[Cell, ...]
-    left_out: tuple[str, ...] = ()
-    """Defenses of the default comparison that this data set does not suit, and why."""
-
-    @cached_property
-    def shape(self) -> Shape:
-        """The sizes that defenses plan with."""
-        return shape_of(self.dataset)
-
-    def identity(self) -> dict[str, Any]:
-        """What makes it the same run: with other code it is, and what changed is trained again."""
-        return {
-            "dataset": self.dataset.name,
-            "digest": self.dataset.digest,
-            "seed": self.seed,
-            "cells": sorted(cell.label for cell in self.cells),
-        }
-
-    def digest(self) -> str:
-        """Eight hexadecimal digits for :meth:`identity`."""
-        text = json.dumps(self.identity(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-    def folder_name(self) -> str:
-        """The name of the folder that the run gets unless another is given."""
-        source, _, argument = self.dataset.name.partition(":")
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(argument).stem).strip("-")
-        return "-".join(part for part in (source, stem, self.digest()) if part)
-
-
-def shape_of(dataset: Dataset) -> Shape:
-    """The sizes of a data set."""
-    return Shape(
-        dataset.n_train,
-        dataset.n_test,
-        dataset.n_labels,
-        tuple(dataset.x_train.shape[1:]),
-        dataset.domain.n_public,
-    )
 
 
 def make_plan(
@@ -200,45 +124,3 @@ def _check(defense: Defense[Any], shape: Shape, registry: Registry) -> list[str]
     except UsageError as error:
         raise UnsuitableError(str(error)) from None
     return trained_by
-
-
-def code_of(defense: Defense[Any], registry: Registry) -> str:
-    """The digest of the code that training rests on: of the defense, its learners, the features.
-
-    Its learners are the one that it has as a parameter and those that it asks for by a name that
-    stands in its code, as in ``task.learner("ridge")``.
-    """
-    own = [type(defense), type(defense.params)]
-    specs = constants_given_to("learner", *own)
-    chosen = getattr(defense.params, "learner", None)
-    if isinstance(chosen, str):
-        specs.add(chosen)
-    learners = [cls for spec in sorted(specs) for cls in _classes_of(registry, spec)]
-    return code_digest(*own, *learners, feature_maps, task)
-
-
-def _classes_of(registry: Registry, spec: str) -> list[type[Any]]:
-    try:
-        return classes_behind(learner_of(registry, spec))
-    except UsageError:  # a text that names no learner: the defense will say so when it trains
-        return []
-
-
-def evidence_key(
-    name: str,
-    defense: Defense[Any],
-    dataset: Dataset,
-    seed: int,
-    distribution: str,
-    code: str,
-) -> str:
-    """Names what training leaves behind: cells with the same key share their evidence.
-
-    It covers the defense, its version and the learner's, their code (see :func:`code_of`), the
-    parameters that training reads, the data and the seed; not the threat, alpha, or parameters that
-    only certifying reads.
-    """
-    only_certify = defense.params.certify_only()
-    trained = defense.params.model_dump(mode="json", exclude=set(only_certify))
-    content = [name, distribution, trained, dataset.digest, seed, code]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

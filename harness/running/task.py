@@ -13,7 +13,8 @@ import numpy as np
 
 from harness.defense import Shape, Task
 from harness.features import maps as feature_maps
-from harness.plugins.lookup import code_of_learner, learner_of
+from harness.plugins.lookup import learner_of
+from harness.running.code_of_learners import code_of_learner
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.learners.base import Learner
     from harness.plugins.registry import Registry
-    from harness.running.plan import Cell, Plan
+    from harness.results.cells import Cell, Plan
 
 
 class Progress(Protocol):

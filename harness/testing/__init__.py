@@ -19,6 +19,6 @@ Passing proves no theorem. It shows that a defense keeps the rules on which cert
 
 from harness.testing.conformance import DefenseConformance, Report, check_defense
 from harness.testing.data import tiny_dataset
-from harness.testing.properties import ConformanceError
+from harness.testing.verdicts import ConformanceError
 
 __all__ = ["ConformanceError", "DefenseConformance", "Report", "check_defense", "tiny_dataset"]

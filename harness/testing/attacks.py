@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from harness.certificates import ABSTAIN, PointwiseCertificate
 from harness.errors import UsageError
-from harness.testing.bench import ALPHA, NotApplicable, NothingAttacked
+from harness.testing.bench import ALPHA
 from harness.testing.campaign import Campaign, contradicted
 from harness.testing.certificates import predictions_and_radii
 from harness.testing.data import border_dataset
 from harness.testing.isolation import isolation
 from harness.testing.properties import Property, property_of
 from harness.testing.training import training_can_be_repeated
+from harness.testing.verdicts import NotApplicable, NothingAttacked
 from harness.threats import Threat
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ ATTACKS = _attacks()
 
 def campaigns(bench: Bench) -> list[Campaign]:
     """The attacks on small variants of the defense, made once for a bench."""
-    if not bench.campaigns:
+    tried: list[Campaign] = bench.kept.setdefault("campaigns", [])
+    if not tried:
         slow = bench.slow
         for small in map(bench.poisoned, _small_datasets()):
             variants = _variants(small)[1:] if _trains(small) else []
@@ -137,8 +139,8 @@ def campaigns(bench: Bench) -> list[Campaign]:
             slow |= {one.bench.label for one in made if one.took > _LONGEST}
             quick = [one for one in made if one.took <= _LONGEST]
             if variants:
-                bench.campaigns.extend(one.run() for one in quick or [Campaign(small)])
-    return bench.campaigns
+                tried.extend(one.run() for one in quick or [Campaign(small)])
+    return tried
 
 
 def _trains(bench: Bench) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unittest
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from harness.defense import Arrays, Defense, Evidence, Shape
 from harness.errors import UsageError
 from harness.plugins.lookup import learner_of
 from harness.plugins.selection import Selection, label
-from harness.running.plan import Cell, Plan, shape_of
+from harness.results.cells import Cell, Plan, shape_of
 from harness.running.task import BlockTask, Inputs
 from harness.testing.data import tiny_dataset
 from harness.testing.recording import Given, RecordingTask
@@ -28,26 +27,13 @@ from harness.threats import Threat
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
-    from harness.testing.campaign import Campaign
-    from harness.testing.properties import Failure
+    from harness.testing.verdicts import Failure
 
 ALPHA = 0.001
 """The error probability at which properties are checked that do not vary it."""
 
 SMALL = {"n_models": 24, "k": 3}
 """What parameters of these names are lowered to where the test does not choose them."""
-
-
-class NotApplicable(unittest.SkipTest):
-    """The property says nothing about this defense; test runners show the test as skipped."""
-
-
-class Postponed(NotApplicable):
-    """The property cannot be judged while another one, which it builds on, does not hold."""
-
-
-class NothingAttacked(NotApplicable):
-    """No certificate excludes an attack on the small data sets, so none could be contradicted."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +153,9 @@ class Bench:
         return self.train()
 
     @cached_property
-    def campaigns(self) -> list[Campaign]:
-        """The attacks that were tried on small variants: see :mod:`harness.testing.attacks`."""
-        return []
+    def kept(self) -> dict[str, Any]:
+        """What one property found out and others need as well, by a name of its own."""
+        return {}
 
     @cached_property
     def slow(self) -> set[str]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.certificates import ABSTAIN, Certificate, PointwiseCertificate
-from harness.testing.bench import ALPHA, NotApplicable
+from harness.testing.bench import ALPHA
 from harness.testing.properties import property_of
+from harness.testing.verdicts import NotApplicable
 from harness.threats import Threat
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.certificates import ABSTAIN, PointwiseCertificate
-from harness.testing.bench import NotApplicable
 from harness.testing.certificates import (
     alpha_means_what_the_guarantee_says,
     predictions_and_radii,
 )
 from harness.testing.properties import property_of
+from harness.testing.verdicts import NotApplicable
 
 if TYPE_CHECKING:
     from harness.testing.bench import Bench

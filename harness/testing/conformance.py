@@ -18,8 +18,15 @@ from harness.testing import (
     parameters,
     training,
 )
-from harness.testing.bench import Bench, NotApplicable, NothingAttacked, Postponed, make_bench
-from harness.testing.properties import ConformanceError, Failure, Property
+from harness.testing.bench import Bench, make_bench
+from harness.testing.properties import Property
+from harness.testing.verdicts import (
+    ConformanceError,
+    Failure,
+    NotApplicable,
+    NothingAttacked,
+    Postponed,
+)
 from harness.threats import Threat
 
 if TYPE_CHECKING:

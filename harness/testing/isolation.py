@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.datasets.base import Dataset
-from harness.testing.bench import ALPHA, NotApplicable
+from harness.testing.bench import ALPHA
 from harness.testing.properties import property_of
 from harness.testing.training import training_can_be_repeated
+from harness.testing.verdicts import NotApplicable
 from harness.threats import Threat
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.testing.bench import NotApplicable, Postponed
+from harness.testing.verdicts import Failure, NotApplicable, Postponed
 
 if TYPE_CHECKING:
     from harness.testing.bench import Bench
@@ -18,24 +18,6 @@ Check = Callable[["Bench"], Iterator[str]]
 
 _SHOWN = 3
 """Violations of one property that are told; the others are seldom news."""
-
-
-class ConformanceError(AssertionError):
-    """A defense breaks properties that certificates rest on; the message explains each of them."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """One property that does not hold: what was violated, and by which examples."""
-
-    name: str
-    found: tuple[str, ...]
-    protects: str
-    usually: str
-
-    def __str__(self) -> str:
-        found = "\n   ".join(self.found)
-        return f"{self.name}: {found}\n   Why: {self.protects}\n   Usually: {self.usually}"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import torch
 
 from harness.certificates import PointwiseCertificate
 from harness.testing import certificates
-from harness.testing.bench import NotApplicable
 from harness.testing.data import tiny_dataset
 from harness.testing.properties import property_of
+from harness.testing.verdicts import NotApplicable
 
 if TYPE_CHECKING:
     from harness.testing.bench import Bench, Trained

@@ -4,13 +4,7 @@ import math
 
 import pytest
 
-from harness.comparing.comparison import (
-    IMPROVEMENT,
-    NOISE,
-    NOT_COMPARABLE,
-    REGRESSION,
-    SAME,
-)
+from harness.comparing.change import IMPROVEMENT, NOISE, NOT_COMPARABLE, REGRESSION, SAME
 from harness.comparing.judge import compare_runs
 from harness.comparing.metrics import Rules
 from harness.comparing.tables import verdict as told_verdict

@@ -10,7 +10,7 @@ from harness.datasets.domain import Declaration
 from harness.datasets.mnist17 import Mnist17
 from harness.datasets.npz import Npz
 from harness.errors import DataError
-from harness.running.plan import shape_of
+from harness.results.cells import shape_of
 
 GOOD = {
     "x_train": np.arange(12, dtype=np.uint8).reshape(4, 3),

@@ -28,7 +28,7 @@ from harness.learners.base import Learner
 from harness.learners.nearest import NearestNeighbour
 from harness.plugins.lookup import learner_of
 from harness.plugins.registry import Registry
-from harness.running.plan import shape_of
+from harness.results.cells import shape_of
 from harness.threats import Threat
 
 THREATS = [Threat.ANY, Threat.MODIFY, Threat.INSERT, Threat.DELETE]

@@ -20,8 +20,8 @@ from harness.foreign.certify import certificates_csv, certify
 from harness.foreign.votes import ForeignEvidence
 from harness.learners.nearest import NearestNeighbour
 from harness.plugins.registry import Registry
+from harness.results.cells import CellResult
 from harness.results.writer import curves_csv
-from harness.running.runner import CellResult
 from harness.threats import Threat
 
 THREATS = [Threat.ANY, Threat.MODIFY, Threat.INSERT, Threat.DELETE, Threat.LABEL_FLIP]

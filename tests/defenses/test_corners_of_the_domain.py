@@ -14,7 +14,8 @@ from harness.certificates import PointwiseCertificate
 from harness.datasets.base import Dataset, checked
 from harness.datasets.domain import Declaration
 from harness.plugins.registry import Registry
-from harness.running.plan import make_plan, shape_of
+from harness.results.cells import shape_of
+from harness.running.plan import make_plan
 from harness.testing.bench import Bench
 from harness.threats import Threat
 

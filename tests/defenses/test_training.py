@@ -20,7 +20,7 @@ from harness.features import maps as features
 from harness.learners.base import Learner
 from harness.plugins.lookup import learner_of
 from harness.plugins.registry import Registry
-from harness.running.plan import shape_of
+from harness.results.cells import shape_of
 from harness.threats import Threat
 
 

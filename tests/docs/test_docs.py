@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from harness.certificates import DETERMINISTIC, ESTIMATE, Guarantee
-from harness.cli.lazy import BUILT_IN
 from harness.cli.program import program
+from harness.plugins.verbs import BUILT_IN
 from harness.proofs.confidence import simuem
 
 ROOT = Path(__file__).parents[2]

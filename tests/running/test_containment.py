@@ -22,10 +22,11 @@ from harness.datasets.base import Dataset
 from harness.defense import Arrays, Defense, Evidence, Parameters, Task, certify_field
 from harness.errors import UsageError
 from harness.plugins.registry import PluginManager, Registry
+from harness.results.cells import CellResult
 from harness.results.folder import open_run
 from harness.running.containment import LIMIT, CellLog, contained, describe
 from harness.running.plan import make_plan
-from harness.running.runner import CellResult, Runner
+from harness.running.runner import Runner
 from harness.threats import Threat
 
 

@@ -14,9 +14,10 @@ from harness import hookimpl
 from harness.datasets.base import Dataset
 from harness.defenses.bagging import Bagging, BaggingParameters
 from harness.plugins.registry import PluginManager
+from harness.results.cells import CellResult
 from harness.results.folder import open_run
 from harness.running.plan import make_plan
-from harness.running.runner import CellResult, Runner
+from harness.running.runner import Runner
 from harness.threats import Threat
 
 

@@ -15,7 +15,9 @@ from harness.defense import Arrays, Defense, Evidence, Parameters, Task
 from harness.defenses.bagging import Bagging, BaggingParameters
 from harness.errors import UsageError
 from harness.plugins.registry import PluginManager, Registry
-from harness.running.plan import Cell, code_of, make_plan
+from harness.results.cells import Cell
+from harness.running.keys import code_of
+from harness.running.plan import make_plan
 from harness.threats import Threat
 
 

@@ -21,9 +21,10 @@ from harness.defense import (
 )
 from harness.errors import NoSpaceError, UsageError
 from harness.plugins.registry import PluginManager, Registry
+from harness.results.cells import CellResult, Plan
 from harness.results.folder import RunFolder, open_run
-from harness.running.plan import Plan, make_plan
-from harness.running.runner import CellResult, Runner
+from harness.running.plan import make_plan
+from harness.running.runner import Runner
 from harness.running.task import seeds
 from harness.threats import Threat
 

@@ -19,7 +19,7 @@ from harness.defenses.dp import (
     batched,
 )
 from harness.errors import DataError, UsageError
-from harness.running.plan import evidence_key
+from harness.running.keys import evidence_key
 from harness.testing import check_defense
 from harness.threats import Threat
 

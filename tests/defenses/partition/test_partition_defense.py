@@ -15,7 +15,7 @@ from harness.defenses.partition.finite_aggregation import spread_offsets
 from harness.errors import DataError, UsageError
 from harness.plugins.lookup import learner_of
 from harness.plugins.registry import Registry
-from harness.running.plan import Cell, Plan, shape_of
+from harness.results.cells import Cell, Plan, shape_of
 from harness.running.task import BlockTask, Inputs
 from harness.threats import Threat
 

@@ -1,7 +1,7 @@
 """One cell in a process of its own, which can be ended whatever its code does: ``--timeout``.
 
 The process comes from a server that has imported what is slow to import and computed nothing. It
-trains and certifies with the same runner in the same folder, sends its progress and its result, and
+trains and certifies in a workshop of its own on the same folder, sends its progress and result, and
 its file descriptors 1 and 2 end in the cell's log.
 """
 
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from harness.plugins.registry import Registry
+    from harness.results.cells import Cell, CellResult, Plan, Proved
+    from harness.running.attempt import Workshop
     from harness.running.containment import CellLog
-    from harness.running.plan import Cell, Plan
-    from harness.running.runner import CellResult, Proved, Runner
     from harness.running.task import Progress
 
 _SLOW = [
     "torch",
     "opacus",
-    "harness.running.child",
-    "harness.running.runner",
+    "harness.running.apart",
+    "harness.running.attempt",
     "harness.plugins.registry",
 ]
 _SLOW += ["harness.defenses", "harness.datasets", "harness.learners"]
@@ -82,8 +82,8 @@ class Told(Certificate):
         return self.curve.abstained
 
 
-def run_apart(runner: Runner, cell: Cell, log: CellLog, timeout: float) -> CellResult:
-    """What became of a cell of ``runner`` in a process of its own; what it wrote goes to ``log``.
+def run_apart(shop: Workshop, cell: Cell, log: CellLog, timeout: float) -> CellResult:
+    """What became of a cell of ``shop`` in a process of its own; what it wrote goes to ``log``.
 
     The process finds its plugins as the command line does, among those that are installed. Raises
     HarnessError where it cannot be started, dies, or takes more than ``timeout`` seconds;
@@ -92,20 +92,20 @@ def run_apart(runner: Runner, cell: Cell, log: CellLog, timeout: float) -> CellR
     process = _Process(log)
     finished = False
     try:
-        process.send(_work(runner, cell, timeout))
-        result = process.follow(runner.progress, timeout)
+        process.send(_work(shop, cell, timeout))
+        result = process.follow(shop.progress, timeout)
         finished = True
     finally:
         process.end(finished=finished)
     return replace(result, cell=cell)
 
 
-def _work(runner: Runner, cell: Cell, timeout: float) -> tuple[Any, ...]:
+def _work(shop: Workshop, cell: Cell, timeout: float) -> tuple[Any, ...]:
     # Only this cell's defense goes along: another's may be one that cannot be sent.
-    cells = [one if one is cell else replace(one, defense=None) for one in runner.plan.cells]
-    plan = replace(runner.plan, cells=tuple(cells))
+    cells = [one if one is cell else replace(one, defense=None) for one in shop.plan.cells]
+    plan = replace(shop.plan, cells=tuple(cells))
     index = next(i for i, one in enumerate(cells) if one is cell)
-    return plan, index, runner.folder.path.absolute(), runner.device, timeout
+    return plan, index, shop.folder.path.absolute(), shop.device, timeout
 
 
 class _Process:
@@ -250,7 +250,7 @@ def _main(messages: Connection, output: Connection) -> None:
     _settle(output)
     from harness.plugins.registry import load_registry
     from harness.results.folder import RunFolder
-    from harness.running.runner import Runner
+    from harness.running.attempt import Workshop
 
     parent = _Parent(messages)
     try:
@@ -266,9 +266,9 @@ def _main(messages: Connection, output: Connection) -> None:
     # If the parent is gone, nobody else ends code that never lets Python's threads run.
     signal.setitimer(signal.ITIMER_REAL, min(timeout + 60, 1e8))
     parent.say("ready")
-    runner = Runner(plan, RunFolder(path), registry, device, parent)
+    shop = Workshop(plan, RunFolder(path), registry, device, parent)
     try:
-        result = runner.attempt(plan.cells[index])
+        result = shop.attempt(plan.cells[index])
         parent.result(_sendable(result))
     except NoSpaceError as error:
         parent.say("raise", NoSpaceError(*error.args))
@@ -312,7 +312,7 @@ def _end_with_parent() -> None:
 
 
 class _Parent:
-    """The process's end: progress as the runner tells it, and the result."""
+    """The process's end: progress as the workshop tells it, and the result."""
 
     def __init__(self, messages: Connection) -> None:
         self._messages = messages

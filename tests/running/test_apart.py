@@ -21,11 +21,12 @@ from harness.datasets.base import Dataset
 from harness.errors import RunFolderError
 from harness.plugins.registry import Registry, load_registry
 from harness.proofs.curves import Curve
+from harness.results.cells import Cell, CellResult, Plan
 from harness.results.folder import open_run
 from harness.results.reader import load_run
-from harness.running.child import Told
-from harness.running.plan import Cell, Plan, make_plan
-from harness.running.runner import CellResult, Runner
+from harness.running.apart import Told
+from harness.running.plan import make_plan
+from harness.running.runner import Runner
 from harness.threats import Threat
 
 SOURCE = Path(__file__).parents[1] / "rascals" / "rascals.py"

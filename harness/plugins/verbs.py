@@ -1,0 +1,14 @@
+"""The program's own commands, by name: no plugin can add one that is called so."""
+
+BUILT_IN = {
+    "run": "Train, certify, compare: the paper's comparison without arguments.",
+    "sweep": "Train and compare every combination of parameters: who proves most at which r.",
+    "certify": "Certificates from votes that somebody else trained: no training.",
+    "list": "What is installed: defenses, datasets, learners, features, threats.",
+    "show": "One defense, dataset or learner: parameters, threats, paper.",
+    "compare": "What became worse between two runs: a gate for CI.",
+    "publish": "The small, diffable form of a run, to commit as a baseline.",
+    "report": "Draw the report of a run again, or of several runs in one.",
+    "new-defense": "A plugin project with a defense that works, and its tests: start here.",
+    "doctor": "Versions, devices and plugins, and what is wrong with them.",
+}

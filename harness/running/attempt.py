@@ -1,0 +1,208 @@
+"""One cell in this process: train what is not yet stored, then certify."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.defense import Evidence
+from harness.errors import HarnessError, NoSpaceError, RunFolderError
+from harness.plugins.lookup import learner_of
+from harness.proofs.curves import curve
+from harness.results.cells import CellResult, Proved
+from harness.results.folder import RunFolder, Stored
+from harness.results.provenance import fingerprint
+from harness.running.calibration import Calibration
+from harness.running.code_of_learners import code_of_learner
+from harness.running.containment import describe
+from harness.running.machine import PeakMemory
+from harness.running.task import BlockTask, Inputs, Progress
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from harness.plugins.registry import Registry
+    from harness.results.cells import Cell, Plan
+    from harness.threats import Threat
+
+
+@dataclass
+class Workshop:
+    """Where the cells of a plan are trained and certified, and what they share: data, features."""
+
+    plan: Plan
+    folder: RunFolder
+    registry: Registry
+    device: torch.device
+    progress: Progress
+    _inputs: Inputs = field(init=False)
+    _calibration: Calibration = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._inputs = Inputs(self.plan, self.device)
+        self._calibration = Calibration(self.device)
+
+    def attempt(self, cell: Cell) -> CellResult:
+        """What becomes of the cell in this process. Raises KeyboardInterrupt, and what
+        ends the run: NoSpaceError, RunFolderError.
+        """
+        try:
+            return self._finish(cell)
+        except (NoSpaceError, RunFolderError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a plugin may call sys.exit, or raise what it likes
+            return self.failed(cell, error, _traceback())
+
+    def failed(self, cell: Cell, error: BaseException, details: str) -> CellResult:
+        """The result of a cell that failed; the details go to ``failures/``."""
+        self.folder.write(f"failures/{self.stem(cell)}.txt", details)
+        return CellResult(cell, error=describe(error))
+
+    def stem(self, cell: Cell) -> str:
+        """NAME-KEY; for a cell that shares its evidence with earlier ones, also a number."""
+        before = self.plan.cells[: self.plan.cells.index(cell)]
+        shared = sum((one.name, one.key) == (cell.name, cell.key) for one in before)
+        return cell.stem + (f"-{shared + 1}" if shared else "")
+
+    def _finish(self, cell: Cell) -> CellResult:
+        if cell.defense is None:
+            self.progress.start(cell.label, 0, 0)
+            raise HarnessError(cell.error or "the defense could not be loaded")
+        stored = self._gather(cell)
+        evidence = Evidence(
+            stored.arrays,
+            self.plan.dataset.n_train,
+            self.plan.dataset.n_labels,
+            self.plan.shape.dimension,
+        )
+        proved = [self._certify(cell, evidence, threat) for threat in self.plan.threats]
+        return CellResult(
+            cell,
+            tuple(proved),
+            stored.meta["n_models"],
+            stored.meta["train"],
+            stored.meta["predict"],
+            stored.meta["peak_rss_mb"],
+            stored.meta.get("calibration_s"),
+            stored.meta.get("machine"),
+            stored.meta.get("unfitted", {}),
+        )
+
+    def _certify(self, cell: Cell, evidence: Evidence, threat: Threat) -> Proved:
+        assert cell.defense is not None
+        if threat not in cell.defense.covers():
+            return Proved(threat, None, None, 0.0)
+        start = time.perf_counter()
+        certificate = cell.defense.certify(evidence, threat, self.plan.alpha)
+        seconds = time.perf_counter() - start
+        return Proved(threat, certificate, curve(certificate, self.plan.dataset.y_test), seconds)
+
+    def _gather(self, cell: Cell) -> Stored:
+        """The cell's evidence: stored, or its missing blocks trained and all of them merged."""
+        assert cell.defense is not None
+        stored = self._current(self.folder.evidence(cell.name, cell.key))
+        if stored is not None:
+            self.progress.start(cell.label, stored.meta["n_models"], stored.meta["n_models"])
+            return stored
+        blocks = cell.defense.blocks(self.plan.shape, lambda spec: learner_of(self.registry, spec))
+        parts = [self._stored_block(cell, models, i) for i, models in enumerate(blocks)]
+        done = sum(len(b) for b, part in zip(blocks, parts, strict=True) if part is not None)
+        self.progress.start(cell.label, sum(map(len, blocks)), done)
+        for index, (models, part) in enumerate(zip(blocks, parts, strict=True)):
+            if part is None:
+                parts[index] = self._train(cell, models, index)
+        finished = [part for part in parts if part is not None]
+        stored = Stored(
+            cell.defense.merge([part.arrays for part in finished]), _merge_meta(finished, blocks)
+        )
+        self.folder.save_evidence(cell.name, cell.key, stored)
+        return stored
+
+    def _stored_block(self, cell: Cell, models: range, index: int) -> Stored | None:
+        """A finished block, unless it was cut differently (by another version of its learner)."""
+        part = self._current(self.folder.block(cell.name, cell.key, index))
+        return part if part and part.meta["models"] == [models.start, models.stop] else None
+
+    def _current(self, stored: Stored | None) -> Stored | None:
+        """What was stored, unless a learner that it asked for has other code now.
+
+        The key names the learners that can be known before training: a parameter, a text in the
+        defense's code. A defense may make up the name of another one while it trains.
+        """
+        if stored is None:
+            return None
+        learners: Mapping[str, str] = stored.meta.get("learners", {})
+        known = all(code_of_learner(self.registry, s) == code for s, code in learners.items())
+        return stored if known else None
+
+    def _train(self, cell: Cell, models: range, index: int) -> Stored:
+        assert cell.defense is not None
+        calibration_s = self._calibration.seconds()
+        memory = PeakMemory()
+        memory.reset()
+        task = BlockTask(self._inputs, self.registry, cell, models, index, self.progress)
+        arrays = {key: np.asarray(value) for key, value in cell.defense.gather(task).items()}
+        _refuse_objects(arrays)
+        if task.reported < len(models):
+            task.advance(len(models) - task.reported)
+        meta = {
+            "models": [models.start, models.stop],
+            "peak_rss_mb": memory.megabytes(),
+            "calibration_s": calibration_s,
+            "machine": fingerprint(self.device),
+            "unfitted": task.unfitted(),
+            "learners": task.code_of_learners(),
+        }
+        part = Stored(arrays, {**task.seconds, **meta})
+        self.folder.save_block(cell.name, cell.key, index, part)
+        return part
+
+
+def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, Any]:
+    machines = {part.meta.get("machine") for part in parts}
+    unfitted: Counter[str] = Counter()
+    for part in parts:
+        unfitted.update(part.meta.get("unfitted", {}))
+    return {
+        "n_models": sum(map(len, blocks)),
+        "train": sum(part.meta["train"] for part in parts),
+        "predict": sum(part.meta["predict"] for part in parts),
+        "peak_rss_mb": max(part.meta["peak_rss_mb"] for part in parts),
+        "calibration_s": _yardstick(parts),
+        "machine": machines.pop() if len(machines) == 1 else None,
+        "unfitted": dict(sorted(unfitted.items())),
+        "learners": {s: code for part in parts for s, code in part.meta["learners"].items()},
+    }
+
+
+def _yardstick(parts: Sequence[Stored]) -> float | None:
+    """The calibration in whose multiples the parts' seconds add up; None where one lacks its own.
+
+    Blocks that were trained at different times, or on different machines, each count as multiples
+    of the calibration of their own time and machine.
+    """
+    taken = [(p.meta["train"] + p.meta["predict"], p.meta.get("calibration_s")) for p in parts]
+    if not all(yardstick for _, yardstick in taken):
+        return None
+    multiples = sum(seconds / yardstick for seconds, yardstick in taken)
+    return sum(seconds for seconds, _ in taken) / multiples if multiples else taken[0][1]
+
+
+def _refuse_objects(arrays: dict[str, NDArray[Any]]) -> None:
+    for key, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"gather returned {key} as an array of objects; wanted numbers")
+
+
+def _traceback() -> str:
+    try:
+        return traceback.format_exc()
+    except Exception as error:  # of an exception that breaks whoever looks at it
+        return f"no traceback can be shown ({type(error).__name__})\n"

@@ -1,0 +1,60 @@
+"""What names evidence: the code that it rests on, the parameters, the data and the seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.features import maps
+from harness.plugins.lookup import classes_behind, learner_of
+from harness.running import task
+from harness.running.code import code_digest, constants_given_to
+
+if TYPE_CHECKING:
+    from harness.datasets.base import Dataset
+    from harness.defense import Defense
+    from harness.plugins.registry import Registry
+
+
+def code_of(defense: Defense[Any], registry: Registry) -> str:
+    """The digest of the code that training rests on: of the defense, its learners, the features.
+
+    Its learners are the one that it has as a parameter and those that it asks for by a name that
+    stands in its code, as in ``task.learner("ridge")``.
+    """
+    own = [type(defense), type(defense.params)]
+    specs = constants_given_to("learner", *own)
+    chosen = getattr(defense.params, "learner", None)
+    if isinstance(chosen, str):
+        specs.add(chosen)
+    learners = [cls for spec in sorted(specs) for cls in _classes_of(registry, spec)]
+    return code_digest(*own, *learners, maps, task)
+
+
+def _classes_of(registry: Registry, spec: str) -> list[type[Any]]:
+    try:
+        return classes_behind(learner_of(registry, spec))
+    except UsageError:  # a text that names no learner: the defense will say so when it trains
+        return []
+
+
+def evidence_key(
+    name: str,
+    defense: Defense[Any],
+    dataset: Dataset,
+    seed: int,
+    distribution: str,
+    code: str,
+) -> str:
+    """Names what training leaves behind: cells with the same key share their evidence.
+
+    It covers the defense, its version and the learner's, their code (see :func:`code_of`), the
+    parameters that training reads, the data and the seed; not the threat, alpha, or parameters that
+    only certifying reads.
+    """
+    only_certify = defense.params.certify_only()
+    trained = defense.params.model_dump(mode="json", exclude=set(only_certify))
+    content = [name, distribution, trained, dataset.digest, seed, code]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
