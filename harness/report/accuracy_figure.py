@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import seaborn
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -13,8 +14,11 @@ from matplotlib.lines import Line2D
 from harness.report import answers, words
 from harness.report.figures import new_figure, style
 from harness.report.panels import (
+    BAND,
     StepCurve,
     add_legend,
+    band_key,
+    draw_band,
     dress,
     figure_width,
     panel_columns,
@@ -22,6 +26,7 @@ from harness.report.panels import (
     step_curves,
 )
 from harness.results.reader import RunResult
+from harness.results.seeds import over_seeds
 
 # Seaborn's colour-blind palette, ordered so that neighbours differ in lightness as well.
 _COLOURS = [seaborn.color_palette("colorblind")[i] for i in (0, 1, 2, 4, 3, 9, 5, 7)]
@@ -31,7 +36,12 @@ _MARKERS = {"o": 5.9, "s": 5.5, "D": 5.3, "^": 7.5, "v": 7.5, "P": 7.6, "X": 7.1
 
 
 def accuracy_figure(result: RunResult) -> Figure:
-    """Step curves of certified accuracy in percent against r; certificates share their style."""
+    """Step curves of certified accuracy in percent against r; certificates share their style.
+
+    Cells that differ only in their seed are one curve, the mean, with a band from the lowest to the
+    highest.
+    """
+    result = over_seeds(result)
     panels = [(answers.threat_answer(result, t), step_curves(result, t)) for t in result.threats]
     drawn = {curve.name for _, curves in panels for curve in curves}
     order = [name for name in dict.fromkeys(answers.names(result).values()) if name in drawn]
@@ -40,10 +50,11 @@ def accuracy_figure(result: RunResult) -> Figure:
     furthest = max(1.0, *ends) if ends else 1.0
     with style():
         figure = new_figure(figure_width(len(panels)), 4)
-        legend = _legend(figure, looks, _marked(panels))
+        legend = _legend(figure, looks, _marked(panels), banded=_banded(panels))
         axes = place(figure, legend, [answer for answer, _ in panels])
         for i, (axis, (answer, curves)) in enumerate(zip(axes, panels, strict=True)):
             for curve in curves:
+                draw_band(axis, curve, looks[curve.name]["color"])
                 axis.plot(curve.x, curve.y, label=curve.name, **looks[curve.name])
             dress(axis, answer, furthest, first=i % panel_columns(len(panels)) == 0)
     return figure
@@ -52,9 +63,12 @@ def accuracy_figure(result: RunResult) -> Figure:
 def _marked(
     panels: Sequence[tuple[answers.ThreatAnswer, Sequence[StepCurve]]],
 ) -> dict[str, str]:
-    """By name what the legend calls those that are not ranked: it says why."""
-    rows = [row for answer, _ in panels for row in answer.covered]
-    return {row.name: row.marked for row in rows if row.remark}
+    """By name what the legend calls those that are not ranked, or are means over seeds."""
+    return {row.name: row.marked for answer, _ in panels for row in answer.covered}
+
+
+def _banded(panels: Sequence[tuple[answers.ThreatAnswer, Sequence[StepCurve]]]) -> bool:
+    return any(curve.banded for _, curves in panels for curve in curves)
 
 
 def look(i: int) -> dict[str, Any]:
@@ -76,7 +90,14 @@ def look(i: int) -> dict[str, Any]:
     }
 
 
-def _legend(figure: Figure, looks: Mapping[str, Any], marked: Mapping[str, str]) -> Legend | None:
+def _legend(
+    figure: Figure, looks: Mapping[str, Any], marked: Mapping[str, str], *, banded: bool
+) -> Legend | None:
     texts = [words.wrap_label(marked.get(name, name), 38) for name in looks]
-    handles = [Line2D([], [], **{**look, "markevery": None}) for look in looks.values()]
+    handles: list[Artist] = [
+        Line2D([], [], **{**look, "markevery": None}) for look in looks.values()
+    ]
+    if banded:
+        handles.append(band_key())
+        texts.append(BAND)
     return add_legend(figure, handles, texts)

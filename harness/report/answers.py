@@ -5,24 +5,28 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.certificates import Kind
 from harness.report import words
 from harness.results.reader import RunResult
 from harness.results.schema import NOT_COVERED
+from harness.results.seeds import SEEDS, over_seeds
 
 
 @dataclass(frozen=True)
 class Row:
     """What one certificate proves under one threat.
 
-    ``at``: certified accuracy in [0, 1] by r. Where the threat is not covered, all numbers are NaN
-    and ``kind`` is empty.
+    ``label``: the cell's. ``at``: certified accuracy in [0, 1] by r. Where the threat is not
+    covered, all numbers are NaN and ``kind`` is empty. ``seeds``: how many the numbers are means
+    over, such as "3 seeds"; empty where every cell of the run has one. ``spread``: the row with the
+    lowest numbers of any seed, and the one with the highest.
     """
 
+    label: str
     name: str
     guarantee: str
     kind: str
@@ -31,6 +35,16 @@ class Row:
     at: Mapping[int, float]
     median_radius: float
     max_radius: float
+    seeds: str = ""
+    spread: tuple[Row, Row] | None = None
+
+    @property
+    def lowest(self) -> Row:
+        return self.spread[0] if self.spread else self
+
+    @property
+    def highest(self) -> Row:
+        return self.spread[1] if self.spread else self
 
     @property
     def covered(self) -> bool:
@@ -54,8 +68,8 @@ class Row:
 
     @property
     def marked(self) -> str:
-        """Its name with the remark, where there is one."""
-        return f"{self.name} ({self.remark})" if self.remark else self.name
+        """Its name with the remark and the number of seeds, where there are any."""
+        return words.bracketed(self.name, self.remark, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -99,13 +113,21 @@ class ThreatAnswer:
     def not_covered(self) -> list[str]:
         return [row.name for row in self.rows if not row.covered]
 
+    @property
+    def averaged(self) -> bool:
+        """Whether its numbers are means over seeds."""
+        return any(row.seeds for row in self.rows)
+
     def is_best(self, row: Row, r: int) -> bool:
         return any(best.r == r and row.name in best.names for best in self.best)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one cell cost; NaN where it failed before it could be measured."""
+    """What one cell cost; NaN where it failed before it could be measured.
+
+    ``seeds`` and ``spread`` as in :class:`Row`.
+    """
 
     name: str
     failed: bool
@@ -114,6 +136,16 @@ class Cost:
     certify: float
     n_models: float
     peak_rss_mb: float
+    seeds: str = ""
+    spread: tuple[Cost, Cost] | None = None
+
+    @property
+    def lowest(self) -> Cost:
+        return self.spread[0] if self.spread else self
+
+    @property
+    def highest(self) -> Cost:
+        return self.spread[1] if self.spread else self
 
     @property
     def total(self) -> float:
@@ -138,9 +170,11 @@ def names(result: RunResult) -> dict[tuple[str, str], str]:
 
 def threat_answer(result: RunResult, threat: str) -> ThreatAnswer:
     """What the run says about one threat."""
+    result = over_seeds(result)
     called = names(result)
-    table = result.summary[result.summary["threat"] == threat]
-    rows = [_row(record, called, result.r_columns) for record in table.to_dict("records")]
+    tables = [result.summary, result.lowest.summary, result.highest.summary]
+    records = [table[table["threat"] == threat].to_dict("records") for table in tables]
+    rows = [_row(every, called, result.r_columns) for every in zip(*records, strict=True)]
     at = result.r_columns
     present = {row.name for row in rows}
     missing = [name for name in dict.fromkeys(called.values()) if name not in present]
@@ -153,6 +187,7 @@ def threat_answer(result: RunResult, threat: str) -> ThreatAnswer:
 
 def threat_answers(result: RunResult) -> list[ThreatAnswer]:
     """What the run says about each threat, in the order of the plan."""
+    result = over_seeds(result)
     return [threat_answer(result, threat) for threat in result.threats]
 
 
@@ -167,9 +202,10 @@ def headline(answer: ThreatAnswer) -> str:
     if not claims:
         about = " about single examples" if expected_accuracy(answer) else ""
         return f"Nothing is proved{about} against this attacker."
-    furthest = max((row for row in answer.rows if row.ranked), key=lambda row: row.max_radius)
+    ranked = (row.highest for row in answer.rows if row.ranked)
+    furthest = max(ranked, key=lambda row: row.max_radius)
     end = f"The largest radius of any example is {words.radius(furthest.max_radius)}"
-    return f"{claims}. {end} ({furthest.name})."
+    return f"{_over(answer)}{claims}. {end} ({furthest.name})."
 
 
 def expected_accuracy(answer: ThreatAnswer) -> str:
@@ -182,31 +218,43 @@ def expected_accuracy(answer: ThreatAnswer) -> str:
         much = [f"{words.percent(best.accuracy)} at r = {best.r:,}" for best in bests]
         verb = "proves" if len(who) == 1 else "prove"
         claims.append(f"{words.some(who)} {verb} {words.listing(much)}")
-    return f"{words.EXPECTED_ACCURACY}: {'; '.join(claims)}." if claims else ""
+    return f"{words.EXPECTED_ACCURACY}: {_over(answer)}{'; '.join(claims)}." if claims else ""
+
+
+def _over(answer: ThreatAnswer) -> str:
+    """How a claim begins that is about means; empty where it is not."""
+    return f"{words.OVER_SEEDS}, " if answer.averaged else ""
 
 
 def costs(result: RunResult) -> list[Cost]:
     """What each cell cost, in the order of the plan."""
-    return [
-        Cost(
-            name=str(cell["label"]),
-            failed=cell.get("status") == "failed",
-            n_models=_number(cell.get("n_models")),
-            peak_rss_mb=_number(cell.get("peak_rss_mb")),
-            **{
-                phase: _number((cell.get("seconds") or {}).get(phase))
-                for phase in ("train", "predict", "certify")
-            },
-        )
-        for cell in result.cells
-    ]
+    result = over_seeds(result)
+    every = zip(result.cells, result.lowest.cells, result.highest.cells, strict=True)
+    return [_spread([_cost(cell) for cell in cells]) for cells in every]
+
+
+def costs_by_seed(result: RunResult) -> list[Cost]:
+    """What each cell cost, each seed for itself."""
+    return [_cost(cell) for cell in result.by_seed.cells]
+
+
+def _cost(cell: Mapping[str, Any]) -> Cost:
+    seconds = cell.get("seconds") or {}
+    return Cost(
+        name=str(cell["label"]),
+        failed=cell.get("status") == "failed",
+        n_models=_number(cell.get("n_models")),
+        peak_rss_mb=_number(cell.get("peak_rss_mb")),
+        seeds=cell.get(SEEDS, ""),
+        **{phase: _number(seconds.get(phase)) for phase in ("train", "predict", "certify")},
+    )
 
 
 def failed_cells(result: RunResult) -> list[tuple[str, str]]:
-    """Label and error of each cell that failed."""
+    """Label and error of each cell that failed, each seed for itself."""
     return [
         (str(cell["label"]), str(cell.get("error") or "no reason was recorded"))
-        for cell in result.cells
+        for cell in result.by_seed.cells
         if cell.get("status") == "failed"
     ]
 
@@ -218,18 +266,36 @@ def guarantees(result: RunResult) -> list[str]:
 
 
 def _row(
-    record: Mapping[Any, Any], called: Mapping[tuple[str, str], str], at: Sequence[int]
+    records: Sequence[Mapping[Any, Any]],
+    called: Mapping[tuple[str, str], str],
+    at: Sequence[int],
 ) -> Row:
-    return Row(
-        name=called[record["defense"], record["certificate"]],
-        guarantee=record["guarantee"],
-        kind=record["kind"],
-        clean_accuracy=record["clean_accuracy"],
-        abstained=record["abstained"],
-        at={r: record[f"certified_accuracy@{r}"] for r in at},
-        median_radius=record["median_radius"],
-        max_radius=record["max_radius"],
-    )
+    """The row of a record of the summary, given with the lowest and the highest over seeds."""
+    rows = [
+        Row(
+            label=record["defense"],
+            name=called[record["defense"], record["certificate"]],
+            guarantee=record["guarantee"],
+            kind=record["kind"],
+            clean_accuracy=record["clean_accuracy"],
+            abstained=record["abstained"],
+            at={r: record[f"certified_accuracy@{r}"] for r in at},
+            median_radius=record["median_radius"],
+            max_radius=record["max_radius"],
+            seeds=record.get(SEEDS, ""),
+        )
+        for record in records
+    ]
+    return _spread(rows)
+
+
+_Spread = TypeVar("_Spread", Row, Cost)
+
+
+def _spread(every: Sequence[_Spread]) -> _Spread:
+    """The first, a mean over seeds, with the other two, the lowest and the highest, beside it."""
+    one, low, high = every
+    return replace(one, spread=(low, high)) if one.seeds else one
 
 
 def _best(rows: Sequence[Row], r: int) -> Best:

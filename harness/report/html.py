@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import answers, front, problem, tables, words
+from harness.report import answers, front, problem, shared, tables, words
+from harness.results.seeds import over_seeds
 
 if TYPE_CHECKING:
     from harness.results.reader import RunResult
@@ -22,6 +23,7 @@ TEMPLATE = "report.html.jinja"
 
 def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
     """The report; ``figures`` are SVG files by their name: ``cost`` and so on."""
+    result = over_seeds(result)
     source = (files("harness.report.templates") / TEMPLATE).read_text(encoding="utf-8")
     environment = Environment(
         loader=DictLoader({TEMPLATE: source}),
@@ -33,6 +35,7 @@ def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
     return environment.get_template(TEMPLATE).render(
         title=tables.title(result),
         setting=tables.setting(result),
+        seeds_note=tables.seeds_note(result),
         domain=problem.domain(result),
         not_fitted=problem.not_fitted(result),
         what_they_do=problem.NOT_FITTED,
@@ -45,14 +48,15 @@ def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
         from_the_curves=words.FROM_THE_CURVES,
         leader_columns=front.LEADER_COLUMNS,
         cost_columns=tables.COST_COLUMNS,
-        costs=[tables.cost_cells(cost) for cost in tables.costs(result)],
+        costs=tables.cost_rows(result),
+        together=shared.together(result),
         failed=answers.failed_cells(result),
         terms=[
             *words.HOW_TO_READ.items(),
             *((name, words.guarantee_meaning(name)) for name in answers.guarantees(result)),
         ],
         cells=[_cell(cell) for cell in result.cells],
-        runs=[_provenance(run) for run in result.runs],
+        runs=[_provenance(run) for run in result.by_seed.runs],
     )
 
 
@@ -116,8 +120,8 @@ def _provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         "command": shlex.join(map(str, run.get("command", []))),
         "finished": run.get("created"),
         "data": (run.get("dataset") or {}).get("digest"),
-        "seed": run.get("seed"),
-        "alpha": run.get("alpha"),
+        "seed": _listed(run, "seed"),
+        "alpha": _listed(run, "alpha"),
         "device": run.get("device"),
         "threads": run.get("threads"),
         "machine": _pairs(run.get("machine")),
@@ -125,6 +129,10 @@ def _provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         "git commit": git.get("commit") and git["commit"] + (" (changed)" * bool(git.get("dirty"))),
     }
     return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
+
+
+def _listed(run: Mapping[str, Any], key: str) -> str:
+    return ", ".join(map(str, tables.values(run.get("cells") or [], run, key)))
 
 
 def _pairs(content: object) -> str:

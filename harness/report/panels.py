@@ -13,11 +13,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from harness.report import answers, words
 from harness.report.figures import FAINT
 from harness.results.reader import RunResult
+from harness.results.seeds import over_seeds
 
 LINEAR_TO = 10
 """The axis of r is linear up to here, where weak certificates end, and logarithmic beyond."""
@@ -35,26 +37,65 @@ _DIGIT, _COMMA = 0.075, 0.038
 
 @dataclass(frozen=True)
 class StepCurve:
-    """One step curve: certified accuracy ``y`` holds from ``x`` up to the next."""
+    """One step curve: certified accuracy ``y`` holds from ``x`` up to the next.
+
+    ``lowest`` and ``highest``: of any seed, where ``y`` is a mean over seeds; else ``y`` itself.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    lowest: Sequence[float]
+    highest: Sequence[float]
+
+    @property
+    def banded(self) -> bool:
+        """Whether seeds differ, so that there is a band to draw."""
+        return self.lowest != self.highest
 
 
 def step_curves(result: RunResult, threat: str) -> list[StepCurve]:
-    """The curves under one threat, each with only the r at which it falls."""
+    """The curves under one threat, each with only the r at which it, or its band, changes."""
+    result = over_seeds(result)
     called = answers.names(result)
     table = result.curves[result.curves["threat"] == threat]
+    table = table.assign(
+        lowest=result.lowest.curves["certified_accuracy"],
+        highest=result.highest.curves["certified_accuracy"],
+    )
+    values = ["certified_accuracy", "lowest", "highest"]
     curves = []
     for (defense, certificate), group in table.groupby(["defense", "certificate"], sort=False):
         rows = group.sort_values("r")
-        changes = rows["certified_accuracy"].ne(rows["certified_accuracy"].shift())
+        changes = rows[values].ne(rows[values].shift()).any(axis=1)
         changes.iloc[-1] = True
         kept: pd.DataFrame = rows[changes]
         name = called.get((str(defense), str(certificate)), str(defense))
-        curves.append(StepCurve(name, list(kept["r"]), list(kept["certified_accuracy"])))
+        curves.append(StepCurve(name, list(kept["r"]), *(list(kept[value]) for value in values)))
     return curves
+
+
+def draw_band(axis: Axes, curve: StepCurve, colour: Any) -> None:
+    """From the lowest to the highest of the seeds; its edges are thin, for print without colour."""
+    if not curve.banded:
+        return
+    axis.fill_between(
+        curve.x, curve.lowest, curve.highest,
+        step="post", facecolor=(*colour[:3], 0.22), linewidth=0, zorder=2.2, label="_band",
+    )  # fmt: skip
+    for edge in (curve.lowest, curve.highest):
+        axis.plot(
+            curve.x, edge, drawstyle="steps-post", color=colour, alpha=0.55,
+            linewidth=0.5, zorder=2.3, label="_band",
+        )  # fmt: skip
+
+
+def band_key() -> Artist:
+    """What the legend shows for all bands."""
+    return Patch(facecolor="#b5b5b566", edgecolor="#808080", linewidth=0.5)
+
+
+BAND = "lowest to highest of the seeds"
 
 
 def add_legend(figure: Figure, handles: Sequence[Artist], texts: Sequence[str]) -> Legend | None:

@@ -18,7 +18,10 @@ from harness.report.accuracy_figure import look
 from harness.report.figures import FAINT, INK, new_figure, style
 from harness.report.front import Front, front, ranked_curves
 from harness.report.panels import (
+    BAND,
     add_legend,
+    band_key,
+    draw_band,
     dress,
     figure_width,
     panel_columns,
@@ -26,6 +29,7 @@ from harness.report.panels import (
     step_curves,
 )
 from harness.results.reader import RunResult
+from harness.results.seeds import over_seeds
 
 _BAND: dict[str, Any] = {"color": "#cdd3d8", "linewidth": 7, "solid_capstyle": "butt", "zorder": 2}
 _BEATEN: dict[str, Any] = {"color": "#a6a6a6", "linewidth": 0.8, "zorder": 2.5}
@@ -37,6 +41,7 @@ _LETTER = 0.11
 
 def worth_drawing(result: RunResult) -> bool:
     """Whether cells were compared that differ in their parameters, and prove something."""
+    result = over_seeds(result)
     cells = [cell for cell in result.cells if cell.get("status") != "failed"]
     swept = any("[" in str(cell["label"]) for cell in cells)
     swept = swept or len({cell.get("defense") for cell in cells}) < len(cells)
@@ -47,8 +52,9 @@ def pareto_figure(result: RunResult) -> Figure:
     """A panel for each threat: the front as a band, a letter on it for who proves most there.
 
     The cells that are nowhere best are thin and grey, expected accuracy is dash-dotted, estimates
-    are dotted; none of these has a letter.
+    are dotted; none of these has a letter. Those that lead anywhere have a band over seeds.
     """
+    result = over_seeds(result)
     answered = answers.threat_answers(result)
     fronts = [front(result, answer.threat) for answer in answered]
     names = list(dict.fromkeys(name for found in fronts for name in found.leaders))
@@ -57,7 +63,7 @@ def pareto_figure(result: RunResult) -> Figure:
     furthest = max([1, *(found.leads[-1].last + 1 for found in fronts if found.leads)])
     with style():
         figure = new_figure(figure_width(len(answered)), 4)
-        legend = add_legend(figure, *_key(letters, looks, answered))
+        legend = add_legend(figure, *_key(letters, looks, answered, _banded(result, looks)))
         axes = place(figure, legend, answered)
         for i, (axis, answer, found) in enumerate(zip(axes, answered, fronts, strict=True)):
             dress(axis, answer, furthest, first=i % panel_columns(len(answered)) == 0)
@@ -71,11 +77,16 @@ def _key(
     letters: Mapping[str, str],
     looks: Mapping[str, Any],
     answered: Sequence[answers.ThreatAnswer],
+    banded: bool,
 ) -> tuple[list[Artist], list[str]]:
     """Handles and texts of the legend: who has which letter, and what the other lines are."""
     handles: list[Artist] = [Line2D([], [], **{**looks[n], "markevery": None}) for n in letters]
-    texts = [f"{letter}  {words.wrap_label(name, 38)}" for name, letter in letters.items()]
     rows = [row for answer in answered for row in answer.covered]
+    seeds = {row.name: row.seeds for row in rows}
+    texts = [
+        f"{letter}  {words.wrap_label(words.bracketed(name, seeds[name]), 38)}"
+        for name, letter in letters.items()
+    ]
     rest = [
         ("the most that any proves", _BAND, True),
         ("nowhere best", _BEATEN, any(row.ranked and row.name not in letters for row in rows)),
@@ -90,7 +101,18 @@ def _key(
         if present:
             handles.append(Line2D([], [], **how))
             texts.append(text)
+    if banded:
+        handles.append(band_key())
+        texts.append(BAND)
     return handles, texts
+
+
+def _banded(result: RunResult, looks: Mapping[str, Any]) -> bool:
+    return any(
+        curve.banded and curve.name in looks
+        for threat in result.threats
+        for curve in step_curves(result, threat)
+    )
 
 
 def _letter(i: int) -> str:
@@ -106,6 +128,8 @@ def _draw(
     }
     for curve in step_curves(result, answer.threat):
         how = unranked.get(curve.name) or looks.get(curve.name, _BEATEN)
+        if curve.name in looks:
+            draw_band(axis, curve, how["color"])
         axis.plot(curve.x, curve.y, **{"drawstyle": "steps-post", "label": curve.name, **how})
 
 

@@ -36,9 +36,9 @@ def domain(result: RunResult) -> str:
 
 
 def not_fitted(result: RunResult) -> list[tuple[str, str]]:
-    """For each cell with such base models: its label, and how many were not fitted, and why."""
+    """For each cell with such base models, each seed for itself: its label, how many, and why."""
     rows = []
-    for cell in result.cells:
+    for cell in result.by_seed.cells:
         reasons: Mapping[str, Any] = cell.get("unfitted") or {}
         if reasons:
             counts = [f"{why} ({int(models):,})" for why, models in reasons.items()]

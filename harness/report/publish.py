@@ -10,10 +10,8 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import RunFolderError
-from harness.report.accuracy_figure import accuracy_figure
-from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
-from harness.report.pareto_figure import pareto_figure, worth_drawing
+from harness.report.pictures import TITLES, pictures
 from harness.report.tables import summary_markdown
 from harness.results.folder import write_atomically
 from harness.results.pointwise import load_pointwise, pointwise_csv
@@ -70,11 +68,9 @@ def _former(target: Path, run: Path) -> set[str]:
 
 
 def _files(result: RunResult) -> dict[str, bytes]:
-    pictures = {"certified_accuracy": accuracy_figure(result), "cost": cost_figure(result)}
-    if worth_drawing(result):
-        pictures["pareto"] = pareto_figure(result)
+    drawn = pictures(result)
     texts = {
-        "README.md": _readme(result, list(pictures)),
+        "README.md": _readme(result, list(drawn)),
         "curves.csv": curves_csv(result, _falls(result.curves)),
         "summary.csv": (result.folder / "summary.csv").read_text(encoding="utf-8"),
     }
@@ -82,8 +78,7 @@ def _files(result: RunResult) -> dict[str, bytes]:
     if points:
         texts["certificates.csv"] = pointwise_csv(points)
     files = {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
-    drawn = {name: render(picture)["png"] for name, picture in pictures.items()}
-    return files | {f"figures/{name}.png": content for name, content in drawn.items()}
+    return files | {f"figures/{name}.png": render(one)["png"] for name, one in drawn.items()}
 
 
 def _falls(curves: pd.DataFrame) -> pd.DataFrame:
@@ -94,17 +89,12 @@ def _falls(curves: pd.DataFrame) -> pd.DataFrame:
     return curves[~(same_curve & same_value)]
 
 
-def _readme(result: RunResult, pictures: list[str]) -> str:
+def _readme(result: RunResult, shown: list[str]) -> str:
     """The summary as a code host shows it, with the pictures below its first lines."""
-    titles = {
-        "certified_accuracy": "Certified accuracy against the number of poisoned examples",
-        "cost": "Seconds and memory of each defense",
-        "pareto": "Certified accuracy at r against r: the Pareto front",
-    }
     head, _, rest = summary_markdown(result).partition("\n## ")
-    shown = [f"![{titles[name]}](figures/{name}.png)\n" for name in pictures]
+    figures = [f"![{TITLES[name]}](figures/{name}.png)\n" for name in shown]
     how = _how(result)
-    return "\n".join([head, how, *shown, f"## {rest}"])
+    return "\n".join([head, how, *figures, f"## {rest}"])
 
 
 def _how(result: RunResult) -> str:

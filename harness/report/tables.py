@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from harness.report import answers, front, problem, words
+from harness.report.shared import features, together
+from harness.results.seeds import over_seeds
 
 if TYPE_CHECKING:
     from harness.report.answers import Row, ThreatAnswer
@@ -24,8 +26,18 @@ def setting(result: RunResult) -> str:
         f"{data.get('n_train', 0):,} training and {data.get('n_test', 0):,} test examples",
         f"{len(data.get('label_names', []))} labels",
     ]
-    known = [key for key in ("alpha", "seed") if manifest.get(key) is not None]
-    return ", ".join([*parts, *(f"{key} {manifest[key]:g}" for key in known)])
+    for key in ("alpha", "seed"):
+        found = values(result.by_seed.cells, manifest, key)
+        text = words.listing([f"{value:g}" for value in found])
+        parts += [f"{key}{'s' * (len(found) > 1)} {text}"] if found else []
+    return ", ".join(parts)
+
+
+def values(cells: Iterable[Mapping[str, Any]], manifest: Mapping[str, Any], key: str) -> list[Any]:
+    """The values of ``seed`` or ``alpha`` in a run: its cells', else the one that it names."""
+    found = dict.fromkeys(cell[key] for cell in cells if cell.get(key) is not None)
+    named = [] if manifest.get(key) is None else [manifest[key]]
+    return list(found) or named
 
 
 def columns(answer: ThreatAnswer) -> list[str]:
@@ -35,28 +47,60 @@ def columns(answer: ThreatAnswer) -> list[str]:
 
 
 def cells(answer: ThreatAnswer, row: Row) -> list[str]:
-    """A row of a threat's table, as :func:`columns` heads it."""
+    """A row of a threat's table, as :func:`columns` heads it.
+
+    A mean over seeds is followed by the lowest and the highest, in brackets.
+    """
+    name = words.bracketed(row.name, row.seeds)
     if not row.covered:
-        return [row.name, row.guarantee, *[words.NOTHING] * (len(answer.r) + 3)]
-    at = [words.percent(row.at[r]) for r in answer.r]
-    radii = [words.radius(row.median_radius), words.radius(row.max_radius)]
-    guarantee = ", ".join([row.guarantee, *words.not_pointwise(row.kind)])
-    return [row.name, guarantee, words.percent(row.clean_accuracy), *at, *radii]
+        return [name, row.guarantee, *[words.NOTHING] * (len(answer.r) + 3)]
+
+    def shown(form: Callable[[float], str], what: Callable[[Row], float]) -> str:
+        return words.ranged(form, what(row), what(row.lowest), what(row.highest))
+
+    return [
+        name,
+        ", ".join([row.guarantee, *words.not_pointwise(row.kind)]),
+        shown(words.percent, lambda one: one.clean_accuracy),
+        *(shown(words.percent, lambda one, r=r: one.at[r]) for r in answer.r),  # type: ignore[misc]
+        shown(words.radius, lambda one: one.median_radius),
+        shown(words.radius, lambda one: one.max_radius),
+    ]
 
 
 COST_COLUMNS = ("defense", "models", "training", "predicting", "certifying", "peak memory")
 
 
 def cost_cells(cost: answers.Cost) -> list[str]:
-    """A row of the cost table, as COST_COLUMNS head it."""
-    models = words.NOTHING if cost.n_models != cost.n_models else f"{cost.n_models:,.0f}"
-    seconds = [words.seconds(s) for s in (cost.train, cost.predict, cost.certify)]
-    return [cost.name, models, *seconds, words.megabytes(cost.peak_rss_mb)]
+    """A row of the cost table, as COST_COLUMNS head it; several seeds as :func:`cells` has them."""
+
+    def shown(form: Callable[[float], str], what: str) -> str:
+        every = [getattr(one, what) for one in (cost, cost.lowest, cost.highest)]
+        return words.ranged(form, *every)
+
+    return [
+        words.bracketed(cost.name, cost.seeds),
+        shown(words.count, "n_models"),
+        *(shown(words.seconds, phase) for phase in ("train", "predict", "certify")),
+        shown(words.megabytes, "peak_rss_mb"),
+    ]
+
+
+def cost_rows(result: RunResult) -> list[list[str]]:
+    """The cost table, as COST_COLUMNS head it: the cells that finished, then shared features."""
+    rows = [cost_cells(cost) for cost in answers.costs(result) if not cost.failed]
+    nothing = words.NOTHING
+    return rows + [
+        [one.said, nothing, words.seconds(one.seconds), nothing, nothing, nothing]
+        for one in features(result)
+    ]
 
 
 def summary_markdown(result: RunResult) -> str:
     """``summary.md``: what was run, a table for each threat, cost, failures, how to read it."""
+    result = over_seeds(result)
     lines = [f"# {plain(title(result))}", "", plain(setting(result)) + "."]
+    lines += ["", seeds_note(result)] if seeds_note(result) else []
     lines += ["", plain(problem.domain(result))] if problem.domain(result) else []
     for answer in answers.threat_answers(result):
         lines += ["", f"## Threat: {plain(answer.threat)}", ""]
@@ -71,7 +115,8 @@ def summary_markdown(result: RunResult) -> str:
         lines += [f"\nNot run: {plain(words.listing(answer.not_run))}."] if answer.not_run else []
     lines += _who_proves_most(result)
     lines += ["", "## Cost", ""]
-    lines += _markdown(COST_COLUMNS, (list(map(plain, cost_cells(c))) for c in costs(result)))
+    lines += _markdown(COST_COLUMNS, (list(map(plain, row)) for row in cost_rows(result)))
+    lines += ["", plain(together(result))] if together(result) else []
     unfitted = problem.not_fitted(result)
     if unfitted:
         lines += ["", "## Base models that were not fitted", ""]
@@ -100,9 +145,10 @@ def _who_proves_most(result: RunResult) -> list[str]:
     return [*section, *_markdown(heads, rows, texts=3)] if rows else []
 
 
-def costs(result: RunResult) -> list[answers.Cost]:
-    """What each cell that finished cost."""
-    return [cost for cost in answers.costs(result) if not cost.failed]
+def seeds_note(result: RunResult) -> str:
+    """What the numbers of a run with several seeds are; empty for one seed."""
+    averaged = over_seeds(result).spread is not None
+    return f"{words.IN_BRACKETS} {words.SEEDS_APART}" if averaged else ""
 
 
 def _bold_best(answer: ThreatAnswer, row: Row) -> list[str]:

@@ -13,7 +13,7 @@ from harness.report import answers, words
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
-    from harness.report.answers import ThreatAnswer
+    from harness.report.answers import Row, ThreatAnswer
     from harness.results.reader import RunResult
 
 _GAP = 2
@@ -28,7 +28,8 @@ class SummaryTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         width = options.max_width
-        for answer in answers.threat_answers(self.result):
+        found = answers.threat_answers(self.result)
+        for answer in found:
             meaning = words.threat_meaning(answer.threat)
             title = words.wrap_label(f"{answer.threat}: {meaning}, r times", width)
             yield Text(f"\n{title}", style="bold")
@@ -40,6 +41,8 @@ class SummaryTable:
             for sentence in (answers.headline(answer), answers.expected_accuracy(answer)):
                 for claim in sentence.replace("; ", ";\n").splitlines():
                     yield Text(words.wrap_label(claim, width))
+        if any(answer.averaged for answer in found):
+            yield Text(f"\n{words.wrap_label(words.SEEDS_APART, width)}")
         yield Text()
 
 
@@ -48,14 +51,15 @@ def label_table(
 ) -> Text:
     """Labels and, right-aligned, what is said of each, in lines of ``width`` characters.
 
-    A label that leaves too little room for its row stands on lines of its own above it.
+    A label that leaves too little room for its row stands on lines of its own above it. Spaces that
+    a label begins with are kept.
     """
     widths = [
         max(len(title), *(cells[i].cell_len for _, cells in rows)) + _GAP
         for i, title in enumerate(heads)
     ]
     room = width - sum(widths)
-    shown = [(words.one_line(label), cells) for label, cells in rows]
+    shown = [(_indent(label) + words.one_line(label), cells) for label, cells in rows]
     first = max([len(head), *(Text(label).cell_len for label, _ in shown if len(label) <= room)])
     lines = [_line(head, [Text(title) for title in heads], first, widths)]
     for label, cells in shown:
@@ -63,6 +67,10 @@ def label_table(
         lines += [Text(words.wrap_label(label, width))] if long else []
         lines.append(_line("" if long else label, cells, first, widths))
     return Text("\n").join(lines)
+
+
+def _indent(label: str) -> str:
+    return " " * (len(label) - len(label.lstrip(" ")))
 
 
 def _line(label: str, cells: Sequence[Text], first: int, widths: Sequence[int]) -> Text:
@@ -78,14 +86,28 @@ def _heads(answer: ThreatAnswer) -> list[str]:
 
 
 def _rows(answer: ThreatAnswer) -> list[tuple[str, list[Text]]]:
-    """Certified accuracies in percent, to one decimal, which is what fits."""
+    """Certified accuracies in percent, to one decimal, which is what fits.
+
+    A mean over seeds has two lines below it, the lowest and the highest of the seeds, unless they
+    read the same.
+    """
     rows = []
     for row in answer.covered:
-        clean = words.percent(row.clean_accuracy, 1).rstrip("%")
-        values = [
-            Text(words.percent(row.at[r], 1).rstrip("%"), "bold" * answer.is_best(row, r))
-            for r in answer.alive
-        ]
-        radii = [words.radius(row.median_radius), words.radius(row.max_radius)]
-        rows.append((row.marked, [Text(clean), *values, *map(Text, radii)]))
+        rows.append((row.marked, _values(answer, row, "bold")))
+        extremes = [_values(answer, extreme) for extreme in (row.lowest, row.highest)]
+        if extremes[0] != extremes[1]:
+            rows += zip(("  lowest", "  highest"), extremes, strict=True)
     return rows
+
+
+def _values(answer: ThreatAnswer, row: Row, best: str = "") -> list[Text]:
+    accuracies = [words.percent(row.at[r], 1).rstrip("%") for r in answer.alive]
+    return [
+        Text(words.percent(row.clean_accuracy, 1).rstrip("%")),
+        *(
+            Text(text, best * answer.is_best(row, r))
+            for r, text in zip(answer.alive, accuracies, strict=True)
+        ),
+        Text(words.radius(row.median_radius)),
+        Text(words.radius(row.max_radius)),
+    ]

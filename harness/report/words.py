@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.certificates import Kind
 from harness.results.schema import NOT_COVERED
@@ -19,6 +20,13 @@ FROM_THE_CURVES = (
     "accuracy at the first and at the last of them. Only proofs about single examples are ranked: "
     "neither expected accuracy nor estimates."
 )
+OVER_SEEDS = "On average over the seeds"
+SEEDS_APART = (
+    "Each seed's certificate holds by itself: a mean over seeds is a summary, not a certificate."
+)
+IN_BRACKETS = "Numbers and curves are means over the seeds, with the lowest and the highest."
+"""What a report says once whose cells were run with several seeds."""
+
 EXPECTED_ACCURACY = "Expected accuracy, on average over training and not about single examples"
 """How the line begins that says what is proved about it."""
 
@@ -89,15 +97,46 @@ def seconds(value: float) -> str:
 
 
 def radius(value: float) -> str:
-    """A certified poisoning size; NOTHING for NaN, "none" below 0 (not even r = 0 is proved)."""
+    """A certified poisoning size; NOTHING for NaN, "none" below 0 (not even r = 0 is proved).
+
+    A mean is rounded down, as percentages are.
+    """
     if math.isnan(value):
         return NOTHING
-    return "none" if value < 0 else f"{value:,.0f}"
+    return "none" if value < 0 else f"{math.floor(value + 1e-6):,}"
+
+
+def count(value: float) -> str:
+    """A number of things; NOTHING for NaN."""
+    return NOTHING if math.isnan(value) else f"{value:,.0f}"
 
 
 def megabytes(value: float) -> str:
     """An amount of memory in MB; NOTHING for NaN."""
     return NOTHING if math.isnan(value) else f"{value:,.0f} MB"
+
+
+def ranged(form: Callable[[float], str], mean: float, lowest: float, highest: float) -> str:
+    """A mean over seeds as ``form`` writes it, with the lowest and the highest if they differ.
+
+    >>> ranged(percent, 0.991, 0.989, 0.993), ranged(seconds, 2.0, 2.0, 2.01)
+    ('99.10% (98.90–99.30%)', '2.0 s')
+    """
+    low, high = form(lowest), form(highest)
+    if low == high:
+        return form(mean)
+    unit = re.search(r"\D*$", high)
+    assert unit is not None
+    return f"{form(mean)} ({low.removesuffix(unit[0])}–{high})"
+
+
+def bracketed(name: str, *remarks: str) -> str:
+    """
+    >>> bracketed("dp", "estimate", ""), bracketed("dp", "")
+    ('dp (estimate)', 'dp')
+    """
+    said = ", ".join(remark for remark in remarks if remark)
+    return f"{name} ({said})" if said else name
 
 
 def threat_meaning(threat: str) -> str:

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import RunFolderError, UsageError
-from harness.report.accuracy_figure import accuracy_figure
-from harness.report.cost_figure import cost_figure
 from harness.report.figures import render
 from harness.report.html import report_html
-from harness.report.pareto_figure import pareto_figure, worth_drawing
+from harness.report.pictures import pictures
 from harness.report.tables import summary_markdown
 from harness.results.folder import RunFolder, write_atomically
 from harness.results.published import is_published
@@ -50,20 +48,15 @@ def write_combined(results: Sequence[RunResult], output: Path) -> list[Path]:
 
 
 def _write(result: RunResult, folder: Path) -> list[Path]:
-    drawn = {
-        "certified_accuracy": render(accuracy_figure(result)),
-        "cost": render(cost_figure(result)),
-    }
-    if worth_drawing(result):
-        drawn["pareto"] = render(pareto_figure(result))
+    drawn = {name: render(picture) for name, picture in pictures(result).items()}
     files = {
         f"figures/{name}.{kind}": content
         for name, kinds in drawn.items()
         for kind, content in kinds.items()
     }
     files["summary.md"] = summary_markdown(result).encode("utf-8", "backslashreplace")
-    pictures = {name: kinds["svg"] for name, kinds in drawn.items()}
-    files["report.html"] = report_html(result, pictures).encode("utf-8", "backslashreplace")
+    vectors = {name: kinds["svg"] for name, kinds in drawn.items()}
+    files["report.html"] = report_html(result, vectors).encode("utf-8", "backslashreplace")
     for name, content in files.items():
         write_atomically(folder / name, content)
     return [folder / name for name in files]

@@ -34,13 +34,30 @@ class RunResult:
     threat that is not covered, which only the summary tells. ``summary``: one row a defense,
     certificate and threat; its ``kind`` is a :class:`~harness.certificates.Kind`, empty where the
     threat is not covered. ``manifest``: how it came about; where several runs were combined,
-    ``manifest["runs"]`` holds the manifest of each. ``folder``: where it was read.
+    ``manifest["runs"]`` holds the manifest of each. ``folder``: where it was read. ``spread``:
+    what stands beside the means that :func:`~harness.results.seeds.over_seeds` makes, else None.
     """
 
     curves: pd.DataFrame
     summary: pd.DataFrame
     manifest: Mapping[str, Any]
     folder: Path
+    spread: Spread | None = None
+
+    @property
+    def lowest(self) -> RunResult:
+        """The lowest numbers over seeds, row by row; itself where each cell has one seed."""
+        return self.spread.lowest if self.spread else self
+
+    @property
+    def highest(self) -> RunResult:
+        """The highest numbers over seeds, row by row; itself where each cell has one seed."""
+        return self.spread.highest if self.spread else self
+
+    @property
+    def by_seed(self) -> RunResult:
+        """What the run found, each seed for itself."""
+        return self.spread.by_seed if self.spread else self
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -63,6 +80,15 @@ class RunResult:
         """The r for which the summary has a certified accuracy, rising."""
         found = (_AT_R.fullmatch(str(column)) for column in self.summary.columns)
         return sorted(int(match[1]) for match in found if match)
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """What stands beside means over seeds: the extremes, row by row, and what they are made of."""
+
+    lowest: RunResult
+    highest: RunResult
+    by_seed: RunResult
 
 
 def load_run(folder: Path | str) -> RunResult:
@@ -202,9 +228,14 @@ def _check_same_data(results: Sequence[RunResult]) -> None:
 
 
 def _clashing(results: Sequence[RunResult]) -> set[str]:
-    """The labels that more than one of the runs uses."""
-    labels = [label for result in results for label in {cell["label"] for cell in result.cells}]
-    return {label for label in labels if labels.count(label) > 1}
+    """The groups that more than one of the runs uses: the labels of cells, whatever the seed."""
+    groups = [group for result in results for group in {group_of(cell) for cell in result.cells}]
+    return {group for group in groups if groups.count(group) > 1}
+
+
+def group_of(cell: Mapping[str, Any]) -> str:
+    """What the cells that differ in nothing but their seed share: a label without the seed."""
+    return str(cell.get("group") or cell["label"])
 
 
 def _folder_names(results: Sequence[RunResult]) -> list[str]:
@@ -218,13 +249,23 @@ def _folder_names(results: Sequence[RunResult]) -> list[str]:
 
 
 def _rename(result: RunResult, prefix: str, clashing: set[str]) -> RunResult:
+    groups = {cell["label"]: group_of(cell) for cell in result.cells}
+
     def new(label: str) -> str:
-        return f"{prefix}/{label}" if label in clashing else label
+        return f"{prefix}/{label}" if groups.get(label, label) in clashing else label
 
     curves = result.curves.assign(defense=result.curves["defense"].map(new))
     summary = result.summary.assign(defense=result.summary["defense"].map(new))
-    cells = [{**cell, "label": new(cell["label"])} for cell in result.cells]
+    cells = [_renamed(cell, prefix, clashing) for cell in result.cells]
     return RunResult(curves, summary, {**result.manifest, "cells": cells}, result.folder)
+
+
+def _renamed(cell: dict[str, Any], prefix: str, clashing: set[str]) -> dict[str, Any]:
+    """The cell with its ``run``; its label, and its group if it has one, with the prefix."""
+    if group_of(cell) not in clashing:
+        return cell
+    called = {key: f"{prefix}/{cell[key]}" for key in ("label", "group") if cell.get(key)}
+    return {**cell, **called, "run": prefix}
 
 
 def _common(values: Sequence[Any]) -> Any:

@@ -1,0 +1,27 @@
+"""The figures of a report: which there are, and what each shows."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from harness.report.accuracy_figure import accuracy_figure
+from harness.report.cost_figure import cost_figure
+from harness.report.pareto_figure import pareto_figure, worth_drawing
+from harness.results.reader import RunResult
+from harness.results.seeds import over_seeds
+
+TITLES = {
+    "certified_accuracy": "Certified accuracy against the number of poisoned examples",
+    "cost": "Seconds and memory of each defense",
+    "pareto": "Certified accuracy at r against r: the Pareto front",
+}
+"""By its name what a figure shows."""
+
+
+def pictures(result: RunResult) -> dict[str, Figure]:
+    """The figures that are worth drawing, by their name, in the order of a report."""
+    result = over_seeds(result)
+    drawn = {"certified_accuracy": accuracy_figure(result), "cost": cost_figure(result)}
+    if worth_drawing(result):
+        drawn["pareto"] = pareto_figure(result)
+    return drawn
