@@ -23,9 +23,10 @@ PHASES = {"train": "training", "predict": "predicting", "certify": "certifying"}
 _PANEL, _GAP, _RIGHT = 2.55, 0.32, 0.15
 _TOP, _BOTTOM, _ROW, _LINE = 0.4, 0.55, 0.36, 0.16
 _CHARACTER = 0.072
-_ROOM_FOR_VALUE, _ROOM_FOR_RANGE = 0.74, 0.45
-"""The longest bar ends at this fraction of the panel; its value is written beside it, or the value
-and the range over seeds."""
+_ROOM_FOR_VALUE = 0.74
+"""The longest bar ends at this fraction of the panel; its value is written beside it."""
+_WIDE_PANEL, _ROOM_FOR_RANGE = 3.2, 0.55
+"""The same where the range over seeds is written beside the value."""
 _OWN, _SHARED = (seaborn.color_palette("colorblind")[i] for i in (0, 1))
 
 
@@ -43,22 +44,23 @@ def cost_figure(result: RunResult) -> Figure:
     left = 0.3 + _CHARACTER * longest
     heights = [max(_ROW, _LINE * (label.count("\n") + 1) + 0.14) for label in labels] or [_ROW]
     height = _TOP + sum(heights) + _BOTTOM
-    width = left + 3 * _PANEL + 2 * _GAP + _RIGHT
     ranges = any(cost.spread for cost in rows)
-    room = _ROOM_FOR_RANGE if ranges else _ROOM_FOR_VALUE
+    panel, room = (_WIDE_PANEL, _ROOM_FOR_RANGE) if ranges else (_PANEL, _ROOM_FOR_VALUE)
+    width = left + 3 * panel + 2 * _GAP + _RIGHT
     low, high = _limits(rows, shared, room)
     with style():
         figure = new_figure(width, height)
         for i, (phase, title) in enumerate(PHASES.items()):
             box = (
-                (left + i * (_PANEL + _GAP)) / width,
+                (left + i * (panel + _GAP)) / width,
                 _BOTTOM / height,
-                _PANEL / width,
+                panel / width,
                 sum(heights) / height,
             )
             axis = figure.add_axes(box)
             shown = labels if i == 0 else [""] * len(labels)
-            _dress(axis, title, shown, heights, (low, high), room)
+            _dress(axis, title, shown, heights)
+            _scale(axis, (low, high), _ticks(low, high, room, panel))
             for y, cost in zip(_centres(heights), rows, strict=False):
                 _draw(axis, y, cost, phase, low)
             if i == 0:
@@ -81,11 +83,11 @@ def _limits(rows: Sequence[Cost], shared: Sequence[Shared], room: float) -> tupl
     return 10.0**low, 10 ** (low + (high - low) / room)
 
 
-def _ticks(low: float, high: float, room: float) -> list[float]:
+def _ticks(low: float, high: float, room: float, panel: float) -> list[float]:
     """At most five powers of ten, the last of them no larger than the largest value."""
     start, end = math.log10(low), math.log10(high)
     largest = start + (end - start) * room
-    step = max(1, math.ceil((end - start) / 4))
+    step = max(1, math.ceil((end - start) * (_PANEL / panel) / 4))
     return [10.0**e for e in range(round(start), math.floor(largest + 1e-9) + 1, step)]
 
 
@@ -139,22 +141,23 @@ def _dress(
     title: str,
     labels: Sequence[str],
     heights: Sequence[float],
-    limits: tuple[float, float],
-    room: float,
 ) -> None:
     axis.set_title(title, loc="left", fontsize=10, weight="bold")
-    axis.set_xscale("log")
-    axis.set_xlim(*limits)
-    axis.xaxis.set_major_locator(FixedLocator(_ticks(*limits, room)))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda s, _: _tick(s)))
-    axis.set_xlabel("seconds, log scale")
     axis.set_ylim(sum(heights), 0)
     axis.set_yticks(_centres(heights) if labels else [], labels, linespacing=1.1)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)
     for edge in _edges(heights):
         axis.axhline(edge, color=GRID, linewidth=0.7, zorder=0)
+
+
+def _scale(axis: Axes, limits: tuple[float, float], ticks: Sequence[float]) -> None:
+    axis.set_xscale("log")
+    axis.set_xlim(*limits)
+    axis.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda s, _: _tick(s)))
+    axis.set_xlabel("seconds, log scale")
 
 
 def _edges(heights: Sequence[float]) -> list[float]:

@@ -193,6 +193,10 @@ _SEPARATORS = (" ", ",", "[(:/.")
 """Where a line is broken: after the first of these if it can be, else after the next."""
 
 
+_COUNT, _HELD = re.compile(r"(?<=\d) (?=of|seeds?\b)|(?<=of) (?=\d)"), "\N{NO-BREAK SPACE}"
+"""A number of seeds, such as "2 of 3 seeds", stays on one line; one_line leaves no such space."""
+
+
 def wrap_label(label: str, width: int) -> str:
     """Text in lines of at most ``width`` characters, at least 1, broken between words.
 
@@ -200,8 +204,8 @@ def wrap_label(label: str, width: int) -> str:
     still too long, inside a name.
     """
     lines = [""]
-    _fill(lines, one_line(label), width, 0)
-    return "\n".join(line.strip() for line in lines if line.strip())
+    _fill(lines, _COUNT.sub(_HELD, one_line(label)), width, 0)
+    return "\n".join(line.strip() for line in lines if line.strip()).replace(_HELD, " ")
 
 
 def _fill(lines: list[str], text: str, width: int, level: int) -> None:
