@@ -73,6 +73,8 @@ class MadeCell:
     calibration_s: float | None = 0.01
     machine: str | None = "here"
     error: str | None = None
+    more: Mapping[str, object] = field(default_factory=dict)
+    """Further keys of the manifest's cell: seed, alpha, group, features."""
 
 
 def write_made_run(
@@ -127,6 +129,7 @@ def write_made_run(
                 "peak_rss_mb": cell.peak_rss_mb,
                 "calibration_s": cell.calibration_s,
                 "machine": cell.machine,
+                **cell.more,
             }
         )
     folder.mkdir(parents=True)

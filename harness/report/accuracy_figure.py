@@ -72,8 +72,11 @@ def _banded(panels: Sequence[tuple[answers.ThreatAnswer, Sequence[StepCurve]]]) 
 
 
 def look(i: int) -> dict[str, Any]:
-    """Colour, dashes and marker of the i-th certificate: each tells it apart without the others."""
-    marker, size = list(_MARKERS.items())[i % len(_MARKERS)]
+    """Colour, dashes and marker of the i-th certificate: each tells it apart without the others.
+
+    From the ninth on colours come again, with other markers.
+    """
+    marker, size = list(_MARKERS.items())[(i + i // len(_COLOURS)) % len(_MARKERS)]
     return {
         "color": _COLOURS[i % len(_COLOURS)],
         "linestyle": _DASHES[i % len(_DASHES)],

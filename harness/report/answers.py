@@ -20,13 +20,15 @@ from harness.results.seeds import SEEDS, over_seeds
 class Row:
     """What one certificate proves under one threat.
 
-    ``label``: the cell's. ``at``: certified accuracy in [0, 1] by r. Where the threat is not
-    covered, all numbers are NaN and ``kind`` is empty. ``seeds``: how many the numbers are means
-    over, such as "3 seeds"; empty where every cell of the run has one. ``spread``: the row with the
-    lowest numbers of any seed, and the one with the highest.
+    ``label``: the cell's; ``name``: the same, with the certificate if it has several. ``at``:
+    certified accuracy in [0, 1] by r. Where the threat is not covered, all numbers are NaN and
+    ``kind`` is empty. ``seeds``: how many the numbers are means over, such as "3 seeds"; empty
+    where every cell of the run has one. ``spread``: the row with the lowest numbers of any seed,
+    and the one with the highest.
     """
 
     label: str
+    certificate: str
     name: str
     guarantee: str
     kind: str
@@ -274,6 +276,7 @@ def _row(
     rows = [
         Row(
             label=record["defense"],
+            certificate=record["certificate"],
             name=called[record["defense"], record["certificate"]],
             guarantee=record["guarantee"],
             kind=record["kind"],

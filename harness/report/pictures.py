@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
 from harness.report.pareto_figure import pareto_figure, worth_drawing
+from harness.report.sweep_figure import sweep_figure
+from harness.report.sweep_figure import worth_drawing as swept
 from harness.results.reader import RunResult
 from harness.results.seeds import over_seeds
 
@@ -14,6 +16,7 @@ TITLES = {
     "certified_accuracy": "Certified accuracy against the number of poisoned examples",
     "cost": "Seconds and memory of each defense",
     "pareto": "Certified accuracy at r against r: the Pareto front",
+    "sweep": "Median radius, accuracy and cost against the parameter that was swept",
 }
 """By its name what a figure shows."""
 
@@ -24,4 +27,6 @@ def pictures(result: RunResult) -> dict[str, Figure]:
     drawn = {"certified_accuracy": accuracy_figure(result), "cost": cost_figure(result)}
     if worth_drawing(result):
         drawn["pareto"] = pareto_figure(result)
+    if swept(result):
+        drawn["sweep"] = sweep_figure(result)
     return drawn
