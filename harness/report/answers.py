@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 
 from harness.certificates import Kind
 from harness.report import words
@@ -124,38 +123,6 @@ class ThreatAnswer:
         return any(best.r == r and row.name in best.names for best in self.best)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What one cell cost; NaN where it failed before it could be measured.
-
-    ``seeds`` and ``spread`` as in :class:`Row`.
-    """
-
-    name: str
-    failed: bool
-    train: float
-    predict: float
-    certify: float
-    n_models: float
-    peak_rss_mb: float
-    seeds: str = ""
-    spread: tuple[Cost, Cost] | None = None
-
-    @property
-    def lowest(self) -> Cost:
-        return self.spread[0] if self.spread else self
-
-    @property
-    def highest(self) -> Cost:
-        return self.spread[1] if self.spread else self
-
-    @property
-    def total(self) -> float:
-        """Seconds altogether; NaN where nothing was measured."""
-        known = [s for s in (self.train, self.predict, self.certify) if not math.isnan(s)]
-        return sum(known) if known else math.nan
-
-
 def names(result: RunResult) -> dict[tuple[str, str], str]:
     """What each (defense, certificate) of the summary is called.
 
@@ -228,30 +195,6 @@ def _over(answer: ThreatAnswer) -> str:
     return f"{words.OVER_SEEDS}, " if answer.averaged else ""
 
 
-def costs(result: RunResult) -> list[Cost]:
-    """What each cell cost, in the order of the plan."""
-    result = over_seeds(result)
-    every = zip(result.cells, result.lowest.cells, result.highest.cells, strict=True)
-    return [_spread([_cost(cell) for cell in cells]) for cells in every]
-
-
-def costs_by_seed(result: RunResult) -> list[Cost]:
-    """What each cell cost, each seed for itself."""
-    return [_cost(cell) for cell in result.by_seed.cells]
-
-
-def _cost(cell: Mapping[str, Any]) -> Cost:
-    seconds = cell.get("seconds") or {}
-    return Cost(
-        name=str(cell["label"]),
-        failed=cell.get("status") == "failed",
-        n_models=_number(cell.get("n_models")),
-        peak_rss_mb=_number(cell.get("peak_rss_mb")),
-        seeds=cell.get(SEEDS, ""),
-        **{phase: _number(seconds.get(phase)) for phase in ("train", "predict", "certify")},
-    )
-
-
 def failed_cells(result: RunResult) -> list[tuple[str, str]]:
     """Label and error of each cell that failed, each seed for itself."""
     return [
@@ -289,15 +232,7 @@ def _row(
         )
         for record in records
     ]
-    return _spread(rows)
-
-
-_Spread = TypeVar("_Spread", Row, Cost)
-
-
-def _spread(every: Sequence[_Spread]) -> _Spread:
-    """The first, a mean over seeds, with the other two, the lowest and the highest, beside it."""
-    one, low, high = every
+    one, low, high = rows
     return replace(one, spread=(low, high)) if one.seeds else one
 
 
@@ -318,7 +253,3 @@ def _claim(who: Sequence[str], bests: Sequence[Best]) -> str:
     much = words.listing([words.percent(best.accuracy) for best in bests])
     verb = "proves most" if len(who) == 1 else "prove equally much"
     return f"{words.some(who)} {verb} at r = {where} ({much})"
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from harness.report import words
-from harness.report.answers import Cost, costs
+from harness.report.costs import Cost, Shared, costs, features
 from harness.report.figures import FAINT, GRID, new_figure, style
-from harness.report.shared import Shared, features
 from harness.results.reader import RunResult
 from harness.results.seeds import over_seeds
 

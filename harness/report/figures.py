@@ -54,22 +54,35 @@ def style() -> Iterator[None]:
         yield
 
 
+class Picture(Figure):
+    """A figure that a notebook shows where it is a cell's value, and nowhere else.
+
+    pyplot, which shows all that it knows of once more, does not know of it.
+    """
+
+    def _repr_png_(self) -> bytes:
+        return render(self, dpi=100)["png"]
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure of that many inches that no window system and no global list knows of."""
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = Picture(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def render(figure: Figure) -> dict[str, bytes]:
-    """The figure as ``svg`` and ``png``: the same figure, the same bytes."""
+def render(figure: Figure, dpi: int = 200) -> dict[str, bytes]:
+    """The figure as ``svg`` and ``png``, this at that many dots an inch.
+
+    The same figure, the same bytes.
+    """
     rendered = {}
     with style(), warnings.catch_warnings():
         # A label may hold any character; one that the font lacks is drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         for kind, options in (
             ("svg", {"metadata": {"Date": None, "Creator": None}}),
-            ("png", {"metadata": {"Software": None}, "dpi": 200}),
+            ("png", {"metadata": {"Software": None}, "dpi": dpi}),
         ):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, facecolor="white", **options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import answers, front, problem, shared, tables, words
+from harness.report import answers, costs, front, problem, tables, words
 from harness.results.seeds import over_seeds
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
         leader_columns=front.LEADER_COLUMNS,
         cost_columns=tables.COST_COLUMNS,
         costs=tables.cost_rows(result),
-        together=shared.together(result),
+        together=costs.together(result),
         failed=answers.failed_cells(result),
         terms=[
             *words.HOW_TO_READ.items(),

@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.certificates import Kind
 from harness.report import answers, words
-from harness.report.answers import Cost, Row
+from harness.report.answers import Row
+from harness.report.costs import Cost, costs
 from harness.results.reader import RunResult
 from harness.results.seeds import over_seeds
 
@@ -64,7 +65,7 @@ def sweeps(result: RunResult) -> list[Sweep]:
     most values is swept; the others tell its lines apart. What would be too few points is left out.
     """
     result = over_seeds(result)
-    costs = {cost.name: cost for cost in answers.costs(result)}
+    spent = {cost.name: cost for cost in costs(result)}
     rows = _rows(result)
     families: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in result.cells:
@@ -78,7 +79,7 @@ def sweeps(result: RunResult) -> list[Sweep]:
             continue
         parameter = _most(differing)
         rest = [name for name in differing if name != parameter]
-        for line, pointwise in _lines(cells, parameter, rest, rows, costs):
+        for line, pointwise in _lines(cells, parameter, rest, rows, spent):
             prefix = f"{run}/{defense}" if run else defense
             named = Line(prefix + line.name, line.points)
             found.setdefault((parameter, pointwise), []).append(named)
@@ -143,7 +144,7 @@ def _lines(
     parameter: str,
     rest: Sequence[str],
     rows: Mapping[str, Mapping[str, Mapping[str, Row]]],
-    costs: Mapping[str, Cost],
+    spent: Mapping[str, Cost],
 ) -> list[tuple[Line, bool]]:
     """The lines of one defense, named by what tells them apart; and whether each is pointwise."""
     points: dict[tuple[str, str, bool], list[Point]] = {}
@@ -155,7 +156,7 @@ def _lines(
             several = certificate if one.name != one.label else ""
             name = words.bracketed(shared + f": {several}" * bool(several), one.remark, one.seeds)
             key = name, several, one.kind == Kind.POINTWISE
-            point = Point(settings.get(parameter, "none"), by_threat, costs[label])
+            point = Point(settings.get(parameter, "none"), by_threat, spent[label])
             points.setdefault(key, []).append(point)
     return [(Line(name, found), pointwise) for (name, _, pointwise), found in points.items()]
 

@@ -23,7 +23,8 @@ from matplotlib.ticker import (
 
 from harness.report import words
 from harness.report.accuracy_figure import look
-from harness.report.answers import Cost, Row
+from harness.report.answers import Row
+from harness.report.costs import Cost
 from harness.report.figures import FAINT, INK, new_figure, style
 from harness.report.panels import BAND, add_legend, band_key
 from harness.report.sweep import Line, Point, Sweep, r_that_matter, same_threats, sweeps

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.report import answers, front, problem, words
-from harness.report.shared import features, together
+from harness.report.costs import Cost, costs, features, together
 from harness.results.seeds import over_seeds
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def cells(answer: ThreatAnswer, row: Row) -> list[str]:
 COST_COLUMNS = ("defense", "models", "training", "predicting", "certifying", "peak memory")
 
 
-def cost_cells(cost: answers.Cost) -> list[str]:
+def cost_cells(cost: Cost) -> list[str]:
     """A row of the cost table, as COST_COLUMNS head it; several seeds as :func:`cells` has them."""
 
     def shown(form: Callable[[float], str], what: str) -> str:
@@ -88,7 +88,7 @@ def cost_cells(cost: answers.Cost) -> list[str]:
 
 def cost_rows(result: RunResult) -> list[list[str]]:
     """The cost table, as COST_COLUMNS head it: the cells that finished, then shared features."""
-    rows = [cost_cells(cost) for cost in answers.costs(result) if not cost.failed]
+    rows = [cost_cells(cost) for cost in costs(result) if not cost.failed]
     nothing = words.NOTHING
     return rows + [
         [one.said, nothing, words.seconds(one.seconds), nothing, nothing, nothing]
