@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from harness.datasets import arrays, torch_sets
 from harness.datasets.domain import (
     UNDECLARED,
     Declaration,
@@ -52,6 +53,114 @@ class Dataset:
         if self.domain.label_names != self.label_names:
             raise ValueError("label_names must be those of the domain")
         object.__setattr__(self, "digest", self._digest())
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any,
+        y_test: Any,
+        *,
+        name: str = "arrays",
+        label_set: Any = None,
+        range: ArrayLike | None = None,  # noqa: A002 - what an .npz file calls it
+        n_public: int | None = None,
+        channels: str | None = None,
+    ) -> Dataset:
+        """The data set of arrays in memory: NumPy's, tensors, lists, pandas' tables and columns.
+
+        ``x_train`` (n, ...) and ``x_test`` (e, ...) hold examples of one shape, uint8 or finite
+        numbers; ``y_train`` (n,) and ``y_test`` (e,) whole numbers, truth values or strings. They
+        are copied. uint8 stays, other numbers become float32, as in an .npz file, which has the
+        same digest.
+
+        ``label_set``: every label that an example can have. Strings get codes in its order; whole
+        numbers in increasing order, or, where it lists strings, they are positions in it already.
+        ``range``: the lowest and the highest value. ``n_public``: the size of the clean training
+        set. ``channels``: whether images come as (channels, height, width), ``"first"``, or
+        (height, width, channels), ``"last"``, as they are kept. Without it the shape decides: an
+        example has them first where the first of its three axes has 1, 3 or 4 places and the last
+        has not.
+
+        An attacker writes examples, so nothing is concluded from what one of them holds. What is
+        not declared is assumed, and reports say so: the labels are those of training and test set
+        together, strings sorted; the values are all that the type can hold; n is the size at hand.
+        Lists of numbers and tables count as real numbers, whether or not they are whole.
+
+        Raises UsageError or DataError, in one line that names the array and what is wrong.
+
+        >>> images = np.zeros((4, 3, 8, 8), np.uint8)
+        >>> data = Dataset.from_arrays(images, ["cat", "dog"] * 2, images[:2], ["dog", "cat"])
+        >>> data.x_train.shape, data.y_train.tolist(), data.label_names
+        ((4, 8, 8, 3), [0, 1, 0, 1], ('cat', 'dog'))
+        >>> print(data.domain)
+        8 x 8 x 3 values of uint8 from 0 to 255, 2 labels (cat, dog)
+        """
+        name, channels = arrays.checked_name(name), arrays.checked_channels(channels)
+        given = {"x_train": x_train, "x_test": x_test}
+        arrays.same_columns(name, given)
+        x = {key: arrays.features(name, key, value) for key, value in given.items()}
+        said = {"y_train": y_train, "y_test": y_test}
+        y = {key: arrays.label_array(name, key, value) for key, value in said.items()}
+        _check_shapes(name, x, y)
+        coded = arrays.labels(name, y, label_set)
+        if arrays.channels_are_first(name, x["x_train"].shape[1:], channels):
+            x = {key: arrays.channels_last(array) for key, array in x.items()}
+        limits = None if range is None else arrays.plain(name, "range", range)
+        size = None if n_public is None else arrays.plain(name, "n_public", n_public)
+        declared = Declaration(coded.label_set, limits, size, coded.names)
+        return checked(name, **x, **coded.y, declared=declared)
+
+    @classmethod
+    def from_torch(
+        cls,
+        train: Any,
+        test: Any,
+        *,
+        name: str = "torch",
+        label_set: Any = None,
+        range: ArrayLike | None = None,  # noqa: A002 - what an .npz file calls it
+        n_public: int | None = None,
+        channels: str | None = None,
+    ) -> Dataset:
+        """The data set of two map-style data sets of PyTorch or torchvision: training and test.
+
+        Each gives (example, label) pairs. PIL images of mode L, RGB or RGBA are taken as their
+        bytes, (height, width) or (height, width, channels); tensors and arrays as they are, with
+        ``channels`` and everything else as in :meth:`from_arrays`. Without a ``label_set`` it is
+        the ``classes`` that both list: they are part of what such a data set is. Not so where they
+        are the folders that were found, or a ``target_transform`` makes other labels.
+
+        All of it is read once, and some of it again: a random transform is refused, for a training
+        set must be a fixed array. Raises UsageError or DataError in one line.
+
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> train = TensorDataset(torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2]))
+        >>> data = Dataset.from_torch(train, train, label_set=["a", "b", "c"], range=(0, 1))
+        >>> data.x_train.shape, data.y_train.tolist(), data.label_names
+        ((6, 8, 8, 1), [0, 1, 2, 0, 1, 2], ('a', 'b', 'c'))
+        """
+        name, channels = arrays.checked_name(name), arrays.checked_channels(channels)
+        listed = torch_sets.classes(name, train, test) if label_set is None else None
+        parts = [torch_sets.read(name, *part) for part in (("train", train), ("test", test))]
+        if any(part.pictures for part in parts) and parts[0].x.ndim == 4:
+            if channels == "first" or not all(part.pictures for part in parts):
+                raise UsageError(f"{name}: PIL images have their channels last, in both parts")
+            channels = "last"
+        data = cls.from_arrays(
+            *(value for part in parts for value in (part.x, part.y)),
+            name=name,
+            label_set=listed.label_set if listed else label_set,
+            range=range,
+            n_public=n_public,
+            channels=channels,
+        )
+        if listed is None or listed.public:
+            return data
+        assumed = ("label_set", *data.domain.assumed)
+        return replace(data, domain=replace(data.domain, assumed=assumed))
 
     @property
     def n_train(self) -> int:
@@ -151,7 +260,7 @@ def checked(
         )
     labels = declared_labels(name, declared.label_set, tuple(y.items()))
     kind, n_public = x["x_train"].dtype, declared_size(name, declared.n_public, len(y_train))
-    names = tuple(str(label) for label in labels)
+    names = declared.label_names or tuple(str(label) for label in labels)
     domain = Domain(names, tuple(x_train.shape[1:]), str(kind), *limits, n_public, declared.missing)
     coded = {key: np.searchsorted(labels, array).astype(np.int64) for key, array in y.items()}
     return Dataset(

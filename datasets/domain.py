@@ -60,12 +60,14 @@ class Declaration:
     """What is said of a domain; None where it is not.
 
     ``label_set``: every label that an example can have, whole numbers. ``value_range``: the lowest
-    and the highest value. ``n_public``: the size of the clean training set.
+    and the highest value. ``n_public``: the size of the clean training set. ``label_names``: what
+    the labels are called, in increasing order; without them, as they are written.
     """
 
     label_set: ArrayLike | None = None
     value_range: ArrayLike | None = None
     n_public: ArrayLike | None = None
+    label_names: tuple[str, ...] | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -122,7 +124,8 @@ def declared_range(
     if values.shape != (2,) or values.dtype.kind not in "biuf":
         raise DataError(f"{name}: range must be two numbers, the lowest and the highest value")
     # Rounded as the values are: a bound of float64 may lie between two numbers of float32.
-    low, high = (float(np.float32(value)) for value in values)
+    with np.errstate(over="ignore"):  # beyond float32 is an infinity, which is refused below
+        low, high = (float(np.float32(value)) for value in values)
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise DataError(f"{name}: range is {values[0]} to {values[1]}; wanted finite, rising")
     if low < possible[0] or high > possible[1]:

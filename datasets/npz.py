@@ -18,8 +18,8 @@ from harness.datasets.domain import Declaration
 from harness.errors import DataError, UsageError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-DECLARED = {"label_set": "label_set", "range": "value_range", "n_public": "n_public"}
-"""Arrays that may be there, and what of a :class:`Declaration` they are."""
+DECLARED = ("label_set", "range", "n_public")
+"""Arrays that may be there: what a :class:`Declaration` says."""
 SUFFIX = ".npy"
 
 UNREADABLE = (
@@ -96,8 +96,8 @@ def load_npz(name: str, file: IO[bytes], declared: Declaration | None = None) ->
                 f"{', '.join(present) or 'no arrays'} and wanted are {', '.join(KEYS)}"
             )
         if declared is None:
-            said = [key for key in DECLARED if key in present]
-            declared = Declaration(**{DECLARED[k]: _array(name, archive, k) for k in said})
+            said = {key: _array(name, archive, key) for key in DECLARED if key in present}
+            declared = Declaration(said.get("label_set"), said.get("range"), said.get("n_public"))
         arrays = {key: _array(name, archive, key) for key in KEYS}
         return checked(name, **arrays, declared=declared)
 
