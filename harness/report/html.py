@@ -115,7 +115,6 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 def _provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where one run comes from: names and values, in the order of the manifest."""
-    git = run.get("git") or {}
     rows = {
         "command": shlex.join(map(str, run.get("command", []))),
         "finished": run.get("created"),
@@ -126,13 +125,25 @@ def _provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         "threads": run.get("threads"),
         "machine": _pairs(run.get("machine")),
         "versions": _pairs(run.get("versions")),
-        "git commit": git.get("commit") and git["commit"] + (" (changed)" * bool(git.get("dirty"))),
+        "git commit": _commit(run.get("git")),
+        "plugins' commits": "; ".join(
+            f"{name}: {_commit(source)}"
+            for name, source in (run.get("sources") or {}).items()
+            if _commit(source)
+        ),
     }
     return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
 
 
 def _listed(run: Mapping[str, Any], key: str) -> str:
     return ", ".join(map(str, tables.values(run.get("cells") or [], run, key)))
+
+
+def _commit(source: Mapping[str, Any] | None) -> str:
+    """The commit of a checkout, and whether it was changed; empty where there is none."""
+    if not source or not source.get("commit"):
+        return ""
+    return str(source["commit"]) + " (changed)" * bool(source.get("dirty"))
 
 
 def _pairs(content: object) -> str:

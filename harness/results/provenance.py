@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, kind of machine, git commit."""
+"""Where a result comes from: versions, kind of machine, commits of the code."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import TYPE_CHECKING, Any
+
+import harness
+from harness import learners
+from harness.learners.spec import parse_spec
+from harness.plugins.lookup import classes_behind, learner_of
+from harness.plugins.registry import load_registry
+from harness.results.checkout import Checkout, checkout_of
 
 if TYPE_CHECKING:
     import torch
+
+    from harness.results.cells import Cell
 
 _PACKAGES = (
     "poisoning-harness",
@@ -79,16 +90,58 @@ def _processor() -> str:
 
 
 def git() -> dict[str, Any]:
-    """The commit of the working directory and whether it has changes; nulls outside of git."""
+    """The commit of the checkout that the harness was imported from and whether that has changes.
+
+    Nulls where it was not: an installed wheel's ``versions`` say which one it is. The folder that
+    one stands in plays no part.
+    """
+    return asdict(checkout_of(harness.__file__))
+
+
+def sources(cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
+    """The same for each distribution that brought a defense or learner of the cells, by its name
+    and version; the harness's own is :func:`git`.
+    """
+    files: dict[str, set[str | None]] = {}
+    for distribution, cls in _behind(cells):
+        if not cls.__module__.startswith("harness."):
+            module = sys.modules.get(cls.__module__)
+            files.setdefault(distribution, set()).add(getattr(module, "__file__", None))
+    found = {}
+    for distribution, paths in files.items():
+        checkouts = [checkout_of(path) for path in sorted(paths, key=str)]
+        commits = {one.commit for one in checkouts}
+        known = checkouts[0].commit is not None and len(commits) == 1
+        dirty = any(one.dirty for one in checkouts)
+        found[distribution] = asdict(Checkout(checkouts[0].commit, dirty) if known else Checkout())
+    return found
+
+
+def _behind(cells: Iterable[Cell]) -> Iterator[tuple[str, type[Any]]]:
+    """The distributions and classes of the cells' defenses and learners."""
+    own = {learner.name for learner in learners.harness_register_learners()}
+    registry = None
+    for cell in cells:
+        if cell.defense is None:
+            continue
+        yield cell.distribution, type(cell.defense)
+        spec = getattr(cell.defense.params, "learner", None)
+        if not isinstance(spec, str) or (name := parse_spec(spec).name) in own:
+            continue
+        registry = registry or load_registry()
+        if name in registry.learners.entries:
+            entry = registry.learners.entries[name]
+            yield entry.distribution, entry.value
+        elif "." in name:
+            cls = classes_behind(learner_of(registry, spec))[-1]
+            yield _distribution(cls), cls
+
+
+def _distribution(cls: type[Any]) -> str:
+    """The installed distribution that a class is from, else the name of its topmost module."""
+    top = cls.__module__.partition(".")[0]
+    name = packages_distributions().get(top, [top])[0]
     try:
-        commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return name
