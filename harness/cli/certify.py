@@ -70,7 +70,7 @@ Examples:
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder for certificates.csv and, with labels, curves.csv. Default: only a table.",
+    help="Folder for the certificates and a report of them. Default: only a table.",
 )
 @click.option("--fresh", is_flag=True, help="Start over, whatever the folder holds.")
 def command(
@@ -86,14 +86,16 @@ def command(
 ) -> None:
     """Certificates from votes that somebody else trained.
 
-    Trains nothing. Writes certificates.csv (example, prediction, radius; a radius of -1 abstains;
-    with several threats a column threat before them) and, where the true labels are known,
-    curves.csv.
+    Trains nothing. The folder is that of a run, for report, compare and publish, and holds
+    certificates.csv (example, prediction, radius; a radius of -1 abstains; with several threats a
+    column threat before them). Where the true labels are not known, its curves count certified
+    predictions, right or wrong.
     """
     from harness.foreign.case import choose, settle
     from harness.foreign.certify import certify, write
     from harness.foreign.votes import read_votes
     from harness.plugins.registry import load_registry
+    from harness.report.write import write_report
     from harness.threats import parse_threat
 
     asked = [parse_threat(name) for name in dict.fromkeys(threats)]
@@ -108,12 +110,14 @@ def command(
     result = certify(case, asked, alpha)
     if output is not None:
         write(result, output, ["harness", *sys.argv[1:]], fresh=fresh)
+        write_report(output)
     _print(result)
     source = click.get_current_context().get_parameter_source("alpha")
     if result.deterministic and source is click.core.ParameterSource.COMMANDLINE:
         click.echo("alpha plays no part: nothing was sampled")
     if output is not None:
         click.echo(f"certificates: {output / 'certificates.csv'}")
+        click.echo(f"report: {output / 'report.html'}")
 
 
 def _print(result: Certified) -> None:

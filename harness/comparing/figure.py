@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentF
 from harness.comparing.comparison import CellChange, Comparison
 from harness.report import words
 from harness.report.figures import FAINT, INK, new_figure, style
-from harness.report.panels import LINEAR_TO, r_ticks
+from harness.report.panels import LINEAR_TO, r_ticks, say_what
 from harness.results.reader import RunResult
 
 _BLUE, _ORANGE = (seaborn.color_palette("colorblind")[i] for i in (0, 3))
@@ -83,6 +83,7 @@ def figure(found: Comparison, base: RunResult, new: RunResult) -> Figure:
                     axis.set_xlabel("poisoned training examples, r")
                 if first:
                     axis.set_ylabel("certified accuracy")
+        say_what(drawn, base)
         _legend(drawn)
     return drawn
 

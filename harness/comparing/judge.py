@@ -37,11 +37,23 @@ def compare_runs(
     if one != other or one is None:
         called = [run.manifest["dataset"].get("name") for run in (base, new)]
         return Comparison(*names, reason=f"their data differ: {called[0]} ({_short(one)}) and "
-                          f"{called[1]} ({_short(other)})")  # fmt: skip
+                          f"{called[1]} ({_short(other)}){_of_votes(base, new)}")  # fmt: skip
     points = load_pointwise(base), load_pointwise(new)
     cells = [_cell(pair, base, new, points, rules) for pair in pair_cells(base, new, wanted)]
     found = Comparison(*names, cells, _notes(base, new, points))
     return found if found.comparable else Comparison(*names, cells, found.notes, _why_not(found))
+
+
+def _of_votes(base: RunResult, new: RunResult) -> str:
+    """Why certificates of somebody's votes are of other data, if that is what they are."""
+    foreign = ["votes" in run.manifest["dataset"] for run in (base, new)]
+    if not any(foreign):
+        return ""
+    if not all(foreign):
+        return "; votes of somebody else do not tell which examples they are about"
+    if not (base.labelled and new.labelled):
+        return "; without the true labels only certificates of the same votes can be compared"
+    return "; their true labels or numbers of training examples are not the same"
 
 
 def _short(digest: Any) -> str:
@@ -65,6 +77,12 @@ def _notes(base: RunResult, new: RunResult, points: _Points) -> list[str]:
         for run, kept in zip((base, new), points, strict=True)
         if not kept and any(points)
     ]
+    votes = [run.manifest["dataset"].get("votes") for run in (base, new)]
+    if votes[0] != votes[1]:
+        told = f"{_short(votes[0])} and {_short(votes[1])}"
+        notes.append(f"votes differ: {told}; that the examples are the same, the labels alone say")
+    if not base.labelled:
+        notes.append("the true labels are not known: certified means predicted the same, not right")
     for key, what in (("seed", "seeds"), ("device", "devices"), ("threads", "numbers of threads")):
         before, after = base.manifest.get(key), new.manifest.get(key)
         if before != after:

@@ -45,6 +45,8 @@ class Case:
     evidence: Evidence
     labels: NDArray[np.int64] | None
     n_test: int
+    n_models: int
+    """N, the number of base models that voted."""
     file: Path
     stated: frozenset[str]
     """The parameters that were told or that ``certify`` reads; the others describe no one."""
@@ -110,7 +112,7 @@ def settle(
             raise UsageError(f"{choice.name} needs --n-train: {meaning}")
         if name != "n_train" and name not in given and name not in arrays:
             raise _lacking(choice, name, meaning, found, file)
-    if "n_models" in fields and models is not None:
+    if "n_models" in fields:
         given.setdefault("n_models", str(models))
         if given["n_models"] != str(models):
             raise DataError(f"{file} holds {models} base models, not n_models={given['n_models']}")
@@ -123,7 +125,7 @@ def settle(
     cell = Cell(named, choice.name, choice.distribution, defense, key)
     stated = frozenset(given) & fields.keys() | choice.defense.Params.certify_only()
     ignored = tuple(sorted(found.arrays.keys() - choice.told - {"votes", "predictions"}))
-    return Case(cell, defense, evidence, found.labels, found.n_test, file, stated, ignored)
+    return Case(cell, defense, evidence, found.labels, found.n_test, models, file, stated, ignored)
 
 
 def _told(choice: Choice, found: ForeignEvidence, file: Path) -> dict[str, str]:
@@ -213,11 +215,11 @@ def _labels(found: ForeignEvidence, n_labels: int | None, file: Path) -> int:
     return c
 
 
-def _models(found: ForeignEvidence) -> int | None:
-    """N, the number of base models."""
+def _models(found: ForeignEvidence) -> int:
+    """N, the number of base models; votes or predictions are always there."""
     if "votes" in found.arrays:
         return int(found.arrays["votes"][0].sum())
-    return len(found.arrays["predictions"]) if "predictions" in found.arrays else None
+    return len(found.arrays["predictions"])
 
 
 def _digest(arrays: Arrays, labels: NDArray[np.int64] | None, n_train: int | None) -> str:

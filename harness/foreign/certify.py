@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from harness.results import provenance
 from harness.results.cells import CellResult, Proved
 from harness.results.folder import open_run
 from harness.results.schema import SCHEMA
-from harness.results.writer import curves_csv
+from harness.results.writer import write_tables
 from harness.threats import Threat
 
 
@@ -85,7 +87,7 @@ def _prove(case: Case, threat: Threat, alpha: float, covered: bool) -> Proved:
 
 
 def write(result: Certified, path: Path, command: Sequence[str], *, fresh: bool) -> None:
-    """``certificates.csv``, ``manifest.json`` and, where the labels are known, ``curves.csv``.
+    """What a run leaves, but for the evidence and the report, and ``certificates.csv``, the text.
 
     Raises RunFolderError for a folder that holds anything else, or certificates of other votes.
     """
@@ -97,10 +99,17 @@ def write(result: Certified, path: Path, command: Sequence[str], *, fresh: bool)
         "cells": [case.cell.label],
     }
     with open_run(path, identity, fresh=fresh) as folder:
-        folder.write("manifest.json", _manifest(result, identity, command))
         folder.write("certificates.csv", certificates_csv(result.proved))
-        if case.labels is not None:
-            folder.write("curves.csv", curves_csv([CellResult(case.cell, result.proved)]))
+        found = CellResult(
+            case.cell,
+            result.proved,
+            case.n_models,
+            train_s=math.nan,
+            predict_s=math.nan,
+            peak_rss_mb=math.nan,
+        )
+        write_tables(folder, [found], case.labels)
+        folder.write("manifest.json", _manifest(result, identity, command))
 
 
 def certificates_csv(proved: Sequence[Proved]) -> str:
@@ -121,6 +130,8 @@ def certificates_csv(proved: Sequence[Proved]) -> str:
 
 def _manifest(result: Certified, identity: Mapping[str, Any], command: Sequence[str]) -> str:
     """Where the certificates come from, in the words of a run's manifest."""
+    import torch
+
     case = result.case
     content = {
         "schema": SCHEMA,
@@ -129,11 +140,14 @@ def _manifest(result: Certified, identity: Mapping[str, Any], command: Sequence[
         "plan": identity,
         "dataset": {
             "name": case.file.name,
-            "digest": case.cell.key,
+            "digest": _digest(case),
+            "votes": case.cell.key,
+            "labelled": case.labels is not None,
             "n_train": case.evidence.n_train or None,
             "n_test": case.n_test,
             "label_names": [str(j) for j in range(case.evidence.n_labels)],
         },
+        "seed": None,
         "alpha": None if result.deterministic else result.alpha,
         "threats": [one.threat.value for one in result.proved],
         "cells": [
@@ -146,10 +160,32 @@ def _manifest(result: Certified, identity: Mapping[str, Any], command: Sequence[
                 "params": case.defense.params.model_dump(mode="json", include=set(case.stated)),
                 "told": {n: a.item() for n, a in case.evidence.items() if a.ndim == 0},
                 "status": "finished",
-                "seconds": {"certify": sum(one.seconds for one in result.proved)},
+                "error": None,
+                "n_models": case.n_models,
+                "seconds": {
+                    "train": None,
+                    "predict": None,
+                    "certify": sum(one.seconds for one in result.proved),
+                },
+                "peak_rss_mb": None,
             }
         ],
         "versions": provenance.versions(),
         "machine": provenance.machine(),
+        "fingerprint": provenance.fingerprint(torch.device("cpu")),
+        "git": provenance.git(),
+        "sources": provenance.sources([case.cell]),
     }
     return json.dumps(content, indent=2) + "\n"
+
+
+def _digest(case: Case) -> str:
+    """Names the data, as far as they were told: n, c and the true labels.
+
+    Certificates of other votes can be compared where these are the same; where no label is known,
+    nothing says that the test examples are, so there it names the votes.
+    """
+    if case.labels is None:
+        return case.cell.key
+    told = f"{case.evidence.n_train} {case.evidence.n_labels} {case.labels.size} "
+    return hashlib.sha256(told.encode() + case.labels.astype("<i8").tobytes()).hexdigest()

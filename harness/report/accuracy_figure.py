@@ -23,6 +23,7 @@ from harness.report.panels import (
     figure_width,
     panel_columns,
     place,
+    say_what,
     step_curves,
 )
 from harness.results.reader import RunResult
@@ -57,6 +58,7 @@ def accuracy_figure(result: RunResult) -> Figure:
                 draw_band(axis, curve, looks[curve.name]["color"])
                 axis.plot(curve.x, curve.y, label=curve.name, **looks[curve.name])
             dress(axis, answer, furthest, first=i % panel_columns(len(panels)) == 0)
+        say_what(figure, result)
     return figure
 
 

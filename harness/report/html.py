@@ -36,6 +36,7 @@ def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
         title=tables.title(result),
         setting=tables.setting(result),
         seeds_note=tables.seeds_note(result),
+        unlabelled=problem.unlabelled(result),
         domain=problem.domain(result),
         not_fitted=problem.not_fitted(result),
         what_they_do=problem.NOT_FITTED,

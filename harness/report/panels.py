@@ -16,7 +16,7 @@ from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-from harness.report import answers, words
+from harness.report import answers, problem, words
 from harness.report.figures import FAINT
 from harness.results.reader import RunResult
 from harness.results.seeds import over_seeds
@@ -230,6 +230,13 @@ def dress(axis: Axes, answer: answers.ThreatAnswer, furthest: float, *, first: b
     if not answer.covered:
         message = "no certificate in this run\ncovers this attacker"
         axis.text(0.5, 0.5, message, transform=axis.transAxes, ha="center", color=FAINT)
+
+
+def say_what(figure: Figure, result: RunResult) -> None:
+    """Names the axes of certified accuracy for what they show where no labels are known."""
+    for axis in figure.axes if not result.labelled else []:
+        if axis.get_ylabel() == "certified accuracy":
+            axis.set_ylabel(problem.UNLABELLED)
 
 
 def r_ticks(furthest: float, width: float) -> list[int]:

@@ -26,6 +26,7 @@ from harness.report.panels import (
     figure_width,
     panel_columns,
     place,
+    say_what,
     step_curves,
 )
 from harness.results.reader import RunResult
@@ -70,6 +71,7 @@ def pareto_figure(result: RunResult) -> Figure:
             axis.set_ylim(0, 1.1)  # room for letters above a front at 100 %
             _draw(axis, result, answer, looks)
             _mark(axis, found, letters)
+        say_what(figure, result)
     return figure
 
 

@@ -15,11 +15,25 @@ NOT_FITTED = (
 )
 """What such base models do: said once, below their numbers."""
 
+UNLABELLED = "certified predictions, right or wrong"
+"""What stands where the true labels are not known, in place of certified accuracy."""
+
 _ASSUMED = {
     "label_set": "the labels are those of training and test set together",
     "range": "the values are all that their type holds",
     "n_public": "n_public is the size of this training set",
 }
+
+
+def unlabelled(result: RunResult) -> str:
+    """What the numbers are about where the true labels are not known; empty where they are."""
+    if result.labelled:
+        return ""
+    return (
+        "The true labels are not known. Wherever certified accuracy is spoken of, it is the share "
+        "of test examples whose prediction is certified at r, right or wrong: a certificate of a "
+        "wrong prediction counts as well."
+    )
 
 
 def domain(result: RunResult) -> str:

@@ -18,6 +18,8 @@ from harness.results.pointwise import load_pointwise, pointwise_csv
 from harness.results.published import KEY, is_published, sealed
 from harness.results.reader import RunResult, curves_csv, load_run
 
+_FILES = ("--votes",)
+"""Options whose values are files of that machine: only their names are worth telling."""
 _LOCAL = ("--output", "--data-root")
 """Options whose values are folders of the machine that ran it."""
 
@@ -121,8 +123,15 @@ def _words(command: list[str]) -> list[str]:
         elif word in _LOCAL:
             skip = True
         elif not word.startswith(tuple(f"{option}=" for option in _LOCAL)):
-            kept.append(word)
+            kept.append(_named(word, kept[-1:] or [""]))
     return kept
+
+
+def _named(word: str, before: list[str]) -> str:
+    option, equals, value = word.partition("=")
+    if before[0] in _FILES:
+        return Path(word).name
+    return f"{option}={Path(value).name}" if equals and option in _FILES else word
 
 
 def _manifest(result: RunResult) -> dict[str, Any]:

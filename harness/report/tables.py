@@ -22,8 +22,10 @@ def title(result: RunResult) -> str:
 def setting(result: RunResult) -> str:
     """What was run, in a sentence."""
     data, manifest = result.manifest["dataset"], result.manifest
+    n_train = data.get("n_train", 0)  # None where nobody had to tell
     parts = [
-        f"{data.get('n_train', 0):,} training and {data.get('n_test', 0):,} test examples",
+        (f"{n_train:,} training and " if n_train is not None else "")
+        + f"{data.get('n_test', 0):,} test examples",
         f"{len(data.get('label_names', []))} labels",
     ]
     for key in ("alpha", "seed"):
@@ -101,7 +103,8 @@ def summary_markdown(result: RunResult) -> str:
     result = over_seeds(result)
     lines = [f"# {plain(title(result))}", "", plain(setting(result)) + "."]
     lines += ["", seeds_note(result)] if seeds_note(result) else []
-    lines += ["", plain(problem.domain(result))] if problem.domain(result) else []
+    about = [text for text in (problem.unlabelled(result), problem.domain(result)) if text]
+    lines += [line for text in about for line in ("", plain(text))]
     for answer in answers.threat_answers(result):
         lines += ["", f"## Threat: {plain(answer.threat)}", ""]
         meaning = words.threat_meaning(answer.threat)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from harness.report import answers, words
+from harness.report import answers, problem, words
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -28,6 +28,8 @@ class SummaryTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         width = options.max_width
+        if not self.result.labelled:
+            yield Text("\n" + words.wrap_label(problem.unlabelled(self.result), width))
         found = answers.threat_answers(self.result)
         for answer in found:
             meaning = words.threat_meaning(answer.threat)

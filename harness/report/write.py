@@ -13,7 +13,7 @@ from harness.report.pictures import pictures
 from harness.report.tables import summary_markdown
 from harness.results.folder import RunFolder, write_atomically
 from harness.results.published import is_published
-from harness.results.reader import RunResult, combine, curves_csv, load_run
+from harness.results.reader import RunResult, combine, curves_csv, load_run, stored
 
 
 def write_report(folder: Path) -> list[Path]:
@@ -39,7 +39,7 @@ def write_combined(results: Sequence[RunResult], output: Path) -> list[Path]:
         raise RunFolderError(f"{output} holds a run, which a report would overwrite; name another")
     tables = {
         "curves.csv": curves_csv(combined),
-        "summary.csv": combined.summary.to_csv(index=False, lineterminator="\n"),
+        "summary.csv": stored(combined.summary, combined).to_csv(index=False, lineterminator="\n"),
         "manifest.json": json.dumps(combined.manifest, indent=2, ensure_ascii=False) + "\n",
     }
     for name, content in tables.items():

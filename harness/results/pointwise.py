@@ -29,6 +29,8 @@ class Pointwise:
     predictions: IntArray
     radii: IntArray
     labels: IntArray
+    labelled: bool = True
+    """Whether the labels are known; else they are the predictions themselves."""
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -64,17 +66,16 @@ def load_pointwise(run: RunResult) -> dict[tuple[str, str], Pointwise]:
         arrays = stored.arrays
     else:
         return {}
-    labels = arrays.get("labels")
-    if labels is None:
-        return {}
     found = {}
     for key in arrays:
         label, _, rest = key.rpartition("|")
         label, _, threat = label.rpartition("|")
         if rest != "radii":
             continue
-        both = arrays[f"{label}|{threat}|predictions"], arrays[key]
-        found[label, threat] = Pointwise(both[0].astype(np.int64), both[1].astype(np.int64), labels)
+        predictions = arrays[f"{label}|{threat}|predictions"].astype(np.int64)
+        labels = arrays.get("labels", predictions)
+        radii = arrays[key].astype(np.int64)
+        found[label, threat] = Pointwise(predictions, radii, labels, "labels" in arrays)
     return found
 
 
@@ -84,7 +85,8 @@ def pointwise_csv(found: Mapping[tuple[str, str], Pointwise]) -> str:
     """
     columns: dict[str, IntArray] = {}
     for (label, threat), one in found.items():
-        columns["labels"] = one.labels
+        if one.labelled:
+            columns["labels"] = one.labels
         columns[f"{label}|{threat}|predictions"] = one.predictions
         columns[f"{label}|{threat}|radii"] = one.radii
     buffer = io.StringIO()

@@ -33,10 +33,12 @@ def sealed(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str,
 def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Raises RunFolderError where a published report is not as it was published.
 
-    A run's own folder has no digests and passes; it holds certificates.npz and no .csv.
+    A run's own folder has no digests and passes: it holds certificates.npz, and only beside that,
+    where others cast the votes, a certificates.csv.
     """
     if not is_published(manifest):
-        if (folder / "certificates.csv").exists() and not (folder / "certificates.npz").exists():
+        report = all((folder / name).exists() for name in ("certificates.csv", "summary.csv"))
+        if report and not (folder / "certificates.npz").exists():
             raise _edited(folder, "manifest.json")  # a report whose seal was taken off
         return
     seal = manifest[KEY]

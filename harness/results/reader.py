@@ -14,10 +14,12 @@ import pandas as pd
 from harness.errors import RunFolderError, SchemaError, UsageError
 from harness.results.published import is_published, verify
 from harness.results.schema import (
+    ACCURACY,
     CURVE_COLUMNS,
     CURVE_NUMBERS,
     HEAD,
     NOT_COVERED,
+    PREDICTIONS,
     SCHEMA,
     SUMMARY_COLUMNS,
     SUMMARY_TEXTS,
@@ -58,6 +60,13 @@ class RunResult:
     def by_seed(self) -> RunResult:
         """What the run found, each seed for itself."""
         return self.spread.by_seed if self.spread else self
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the true labels are known. Where they are not, what is called certified accuracy
+        counts the test examples whose prediction is certified, right or wrong.
+        """
+        return bool(self.manifest["dataset"].get("labelled", True))
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -103,12 +112,29 @@ def load_run(folder: Path | str) -> RunResult:
         raise RunFolderError(f"{folder} is not a run: {what}")
     manifest = _read_manifest(folder / "manifest.json")
     verify(folder, manifest)
-    curves = _read_table(folder / "curves.csv", CURVE_COLUMNS, CURVE_NUMBERS)
+    labelled = manifest["dataset"].get("labelled", True)
+    columns, numbers = (
+        [name if labelled else name.replace(ACCURACY, PREDICTIONS) for name in names]
+        for names in (CURVE_COLUMNS, CURVE_NUMBERS)
+    )
+    curves = _read_table(folder / "curves.csv", columns, numbers).rename(columns=_in_memory)
     summary = _read_table(folder / "summary.csv", SUMMARY_COLUMNS, None)
+    summary = summary.rename(columns=_in_memory)
     if any(cell.get("status") == "started" for cell in manifest["cells"]):
         raise RunFolderError(f"{folder} is not a finished run: run its command again to finish it")
     known = curves[curves["guarantee"] != NOT_COVERED].reset_index(drop=True)
     return RunResult(known, summary, manifest, folder)
+
+
+def _in_memory(column: str) -> str:
+    return column.replace(PREDICTIONS, ACCURACY)
+
+
+def stored(table: pd.DataFrame, result: RunResult) -> pd.DataFrame:
+    """Curves or a summary of that result, their columns called as in its files."""
+    if result.labelled:
+        return table
+    return table.rename(columns=lambda name: str(name).replace(ACCURACY, PREDICTIONS))
 
 
 def _read_text(path: Path) -> str:
@@ -202,7 +228,8 @@ def curves_csv(result: RunResult, curves: pd.DataFrame | None = None) -> str:
     known["certified_accuracy"] = [
         f"{value:.10f}".rstrip("0").rstrip(".") for value in known["certified_accuracy"]
     ]
-    return pd.concat([known, missing], ignore_index=True).to_csv(index=False, lineterminator="\n")
+    both = stored(pd.concat([known, missing], ignore_index=True), result)
+    return both.to_csv(index=False, lineterminator="\n")
 
 
 def accuracy_at(curve: pd.DataFrame, r: int) -> float:

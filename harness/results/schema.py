@@ -6,8 +6,15 @@ SCHEMA = 2
 NOT_COVERED = "not covered"
 """The guarantee of a row whose certificate does not cover the row's threat."""
 
+ACCURACY = "certified_accuracy"
+"""The column of what is certified at r, and how those of the summary begin."""
+
+PREDICTIONS = "certified_predictions"
+"""The same where nobody knows the true labels: the share of test examples whose prediction is
+certified, right or wrong. In memory both are called ACCURACY; the manifest tells which it is."""
+
 HEAD = ("defense", "certificate", "threat", "guarantee")
-CURVE_NUMBERS = ("r", "certified_accuracy")
+CURVE_NUMBERS = ("r", ACCURACY)
 CURVE_COLUMNS = (*HEAD, *CURVE_NUMBERS)
 SUMMARY_TEXTS = (*HEAD, "kind")
 SUMMARY_COLUMNS = (*SUMMARY_TEXTS, "clean_accuracy", "abstained", "median_radius", "max_radius")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,7 +17,14 @@ from harness.certificates import PointwiseCertificate
 from harness.proofs.curves import SUMMARY_R
 from harness.results import provenance
 from harness.results.folder import npz_bytes
-from harness.results.schema import CURVE_COLUMNS, NOT_COVERED, SCHEMA, SUMMARY_COLUMNS
+from harness.results.schema import (
+    ACCURACY,
+    CURVE_COLUMNS,
+    NOT_COVERED,
+    PREDICTIONS,
+    SCHEMA,
+    SUMMARY_COLUMNS,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
 
 SUMMARY = (
     *SUMMARY_COLUMNS,
-    *(f"certified_accuracy@{r}" for r in SUMMARY_R),
+    *(f"{ACCURACY}@{r}" for r in SUMMARY_R),
     "train_s",
     "predict_s",
     "certify_s",
@@ -44,18 +52,23 @@ def write_results(
     command: Sequence[str],
 ) -> None:
     """Writes ``curves.csv``, ``summary.csv``, ``certificates.npz`` and ``manifest.json``."""
-    folder.write("curves.csv", curves_csv(results))
-    folder.write("summary.csv", _csv(SUMMARY, _summary_rows(results)))
-    folder.write("certificates.npz", npz_bytes(_certificates(results, plan.dataset.y_test)))
+    write_tables(folder, results, plan.dataset.y_test)
     folder.write("manifest.json", _json(manifest(plan, device, command, results)))
 
 
-def curves_csv(results: Sequence[CellResult]) -> str:
-    """``curves.csv``: a row for each r at which a certified accuracy is known.
+def write_tables(
+    folder: RunFolder, results: Sequence[CellResult], labels: NDArray[np.int64] | None
+) -> None:
+    """Writes ``curves.csv``, ``summary.csv`` and ``certificates.npz``.
 
-    A threat that is not covered has one row, which says so, without r and certified accuracy.
+    A threat that is not covered has one row in ``curves.csv``, which says so. ``labels`` (e,), the
+    true ones; without them what the curves count are predictions, and the columns are called so.
     """
-    return _csv(CURVE_COLUMNS, _curve_rows(results))
+    known = labels is not None
+    folder.write("curves.csv", _csv(CURVE_COLUMNS, _curve_rows(results), labelled=known))
+    rows = _summary_rows(results, labelled=known)
+    folder.write("summary.csv", _csv(SUMMARY, rows, labelled=known))
+    folder.write("certificates.npz", npz_bytes(_certificates(results, labels)))
 
 
 def write_manifest(
@@ -152,28 +165,28 @@ def _curve_rows(results: Sequence[CellResult]) -> Iterable[Mapping[str, Any]]:
                 yield head
                 continue
             for r, accuracy in zip(one.curve.r, one.curve.certified_accuracy, strict=True):
-                yield head | {"r": int(r), "certified_accuracy": _number(accuracy)}
+                yield head | {"r": int(r), ACCURACY: _number(accuracy)}
 
 
-def _summary_rows(results: Sequence[CellResult]) -> Iterable[Mapping[str, Any]]:
+def _summary_rows(results: Sequence[CellResult], *, labelled: bool) -> Iterable[Mapping[str, Any]]:
     for result in results:
         for one in result.proved:
             row = _head(result, one) | {
                 "kind": one.certificate.kind if one.certificate else "",
-                "train_s": f"{result.train_s:.4f}",
-                "predict_s": f"{result.predict_s:.4f}",
+                "train_s": _measured(result.train_s, 4),
+                "predict_s": _measured(result.predict_s, 4),
                 "n_models": result.n_models,
-                "peak_rss_mb": f"{result.peak_rss_mb:.0f}",
+                "peak_rss_mb": _measured(result.peak_rss_mb, 0),
             }
             if one.curve is not None:
                 row |= {
-                    "clean_accuracy": _number(one.curve.clean_accuracy),
+                    "clean_accuracy": _number(one.curve.clean_accuracy) if labelled else "",
                     "abstained": _number(one.curve.abstained),
                     "median_radius": one.curve.median_radius,
                     "max_radius": one.curve.max_radius,
-                    "certify_s": f"{one.seconds:.4f}",
+                    "certify_s": _measured(one.seconds, 4),
                 }
-                row |= {f"certified_accuracy@{r}": _number(one.curve.at(r)) for r in SUMMARY_R}
+                row |= {f"{ACCURACY}@{r}": _number(one.curve.at(r)) for r in SUMMARY_R}
             yield row
 
 
@@ -182,7 +195,15 @@ def _number(value: float) -> str:
     return f"{value:.10f}".rstrip("0").rstrip(".")
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def _measured(value: float, digits: int) -> str:
+    """Empty for what was not measured, NaN: it was somebody else who trained."""
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, labelled: bool) -> str:
+    if not labelled:
+        columns = [_of_predictions(name) for name in columns]
+        rows = ({_of_predictions(name): value for name, value in row.items()} for row in rows)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -190,16 +211,23 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return buffer.getvalue()
 
 
+def _of_predictions(column: str) -> str:
+    return column.replace(ACCURACY, PREDICTIONS)
+
+
 def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _certificates(results: Sequence[CellResult], labels: NDArray[np.int64]) -> dict[str, Any]:
+def _certificates(
+    results: Sequence[CellResult], labels: NDArray[np.int64] | None
+) -> dict[str, Any]:
     """``LABEL|THREAT|predictions`` (e,) and ``LABEL|THREAT|radii`` (e,), for pointwise ones.
 
-    Beside them ``labels`` (e,), the true ones: another run is compared example by example.
+    Beside them ``labels`` (e,), the true ones, if they are known: another run is compared example
+    by example.
     """
-    arrays: dict[str, Any] = {"labels": labels.astype(np.int32)}
+    arrays: dict[str, Any] = {} if labels is None else {"labels": labels.astype(np.int32)}
     for result in results:
         for one in result.proved:
             if isinstance(one.certificate, PointwiseCertificate):

@@ -126,13 +126,21 @@ def test_the_same_as_in_a_run(tiny_npz: Path, tmp_path: Path) -> None:
     assert (run / "curves.csv").read_bytes() == (tmp_path / "out" / "curves.csv").read_bytes()
 
 
-def test_without_labels_there_are_no_curves(tmp_path: Path) -> None:
+def test_without_labels_the_curves_count_predictions(tmp_path: Path) -> None:
     path = tmp_path / "votes.csv"
     pd.DataFrame(VOTES, columns=["votes_0", "votes_1", "votes_2"]).to_csv(path, index=False)
     out = tmp_path / "out"
     result = harness("certify", "bagging", "--votes", path, *BAGGING, "--output", out)
     assert result.exit_code == 0, result.output
-    assert {p.name for p in out.iterdir()} == {"certificates.csv", "manifest.json", ".lock"}
+    curves = pd.read_csv(out / "curves.csv").set_index("r")
+    assert "certified_accuracy" not in curves
+    assert curves["certified_predictions"][0] == 0.75
+    summary = pd.read_csv(out / "summary.csv")
+    assert not [name for name in summary if "certified_accuracy" in name]
+    assert list(summary["certified_predictions@0"]) == [0.75]
+    assert summary[["clean_accuracy", "train_s", "predict_s", "peak_rss_mb"]].isna().all(axis=None)
+    with np.load(out / "certificates.npz") as archive:
+        assert set(archive) == {f"bagging[k=100]|any|{what}" for what in ("predictions", "radii")}
     assert "radius >= r, %" in result.output
     assert "75.0" in result.output
     assert "clean" not in result.output
