@@ -15,6 +15,7 @@ FLOORS = (
     ("certificates",),
     ("proofs",),
     ("datasets",),
+    ("specs",),
     ("features", "learners"),
     ("defense",),
     ("hookspecs",),

@@ -1,4 +1,4 @@
-"""Base learners. This module is a plugin: it registers the batched ones through the hook."""
+"""Base learners. This module is a plugin: it registers them through the hook."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def harness_register_learners() -> Iterable[type[Learner]]:
-    """The learners that fit many models at once; torch is imported when they are asked for."""
+    """The learners that have a name; torch is imported when they are asked for."""
     from harness.learners.cnn import Cnn
     from harness.learners.logistic import Logistic
     from harness.learners.naive_bayes import NaiveBayes
     from harness.learners.nearest import NearestNeighbour
+    from harness.learners.pipeline import Pipeline
     from harness.learners.ridge import Ridge
 
-    return [Ridge, Logistic, Cnn, NaiveBayes, NearestNeighbour]
+    return [Ridge, Logistic, Cnn, NaiveBayes, NearestNeighbour, Pipeline]

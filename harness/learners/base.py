@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 from torch.nn import functional
-
-from harness.errors import UsageError
 
 FIXED_LABEL = 0
 """What a base model predicts that has nothing to go by: the first label of the domain, whatever the
@@ -66,6 +63,9 @@ class Learner(ABC):
     summary: ClassVar[str]
     images: ClassVar[bool] = False
     """Whether it needs raw images (m, k, channels, height, width) and not flat features."""
+    behind: tuple[type[Any], ...] = ()
+    """Classes beside its own whose code decides what it fits: an estimator's, say. What they were
+    trained with is not used any more once they are edited."""
 
     @cached_property
     def unfitted(self) -> Counter[str]:
@@ -116,17 +116,3 @@ def reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-
-
-def positive_number(learner: str, parameter: str, value: object) -> float:
-    """``value`` as a float; UsageError where it is not a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UsageError(f"{learner}: {parameter}={value!r} is not allowed; wanted a number > 0")
-    return float(value)
-
-
-def positive_integer(learner: str, parameter: str, value: object) -> int:
-    """``value`` as an int; UsageError where it is not a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"{learner}: {parameter}={value!r} is not allowed; wanted an integer >= 1")
-    return value

@@ -14,13 +14,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from harness.errors import UsageError
-from harness.learners.base import (
-    Learner,
-    Models,
-    own_examples,
-    positive_integer,
-    positive_number,
-)
+from harness.learners.base import Learner, Models, own_examples
+from harness.specs.values import integer, number
 
 SMALLEST = 6
 """Pixels that a side needs: two 3 x 3 convolutions and a 2 x 2 pooling leave one."""
@@ -72,8 +67,8 @@ class Cnn(Learner):
     images = True
 
     def __init__(self, epochs: int = 30, rate: float = 0.001) -> None:
-        self.epochs = positive_integer(self.name, "epochs", epochs)
-        self.rate = positive_number(self.name, "rate", rate)
+        self.epochs = integer(self.name, "epochs", epochs)
+        self.rate = number(self.name, "rate", rate)
 
     def models_per_block(self, k: int, d: int) -> int:
         """As many as keep weights, Adam's moments and activations below about 768 MiB.

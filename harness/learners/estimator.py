@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -120,6 +121,8 @@ class EstimatorLearner(Learner):
     def __init__(self, factory: Callable[[], Estimator], label: str) -> None:
         self.factory = factory
         self.label = label
+        made = factory.func if isinstance(factory, partial) else factory
+        self.behind = (made,) if isinstance(made, type) else ()
 
     def fit(
         self,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.learners.base import Learner, Models, own_examples, positive_number
+from harness.learners.base import Learner, Models, own_examples
+from harness.specs.values import number
 
 SCORES_AT_ONCE = 2**25
 """Scores computed at a time when predicting: 128 MiB of float32."""
@@ -72,7 +73,7 @@ class LinearLearner(Learner):
     """
 
     def __init__(self, penalty: float) -> None:
-        self.penalty = positive_number(self.name, "penalty", penalty)
+        self.penalty = number(self.name, "penalty", penalty)
 
     def fit(
         self,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.learners.base import positive_integer
 from harness.learners.linear import LinearLearner
+from harness.specs.values import integer
 
 STEP_LENGTHS = (*(2.0**-i for i in range(10)), 0.0)
 """The Newton step is cut to the one of these with the least objective; 0 stays where it is."""
@@ -37,7 +37,7 @@ class Logistic(LinearLearner):
 
     def __init__(self, penalty: float = 0.02, steps: int = 50) -> None:
         super().__init__(penalty)
-        self.steps = positive_integer(self.name, "steps", steps)
+        self.steps = integer(self.name, "steps", steps)
 
     def solve(self, x: Tensor, y: Tensor, n_labels: int) -> tuple[Tensor, Tensor]:
         wide = x.double()

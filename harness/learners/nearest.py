@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.errors import UsageError
-from harness.learners.base import Learner, Models, positive_number
+from harness.learners.base import Learner, Models
+from harness.specs.values import number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +62,7 @@ class NearestNeighbour(Learner):
     summary = "label of the nearest neighbour (step); bagging knows its votes without sampling"
 
     def __init__(self, step: float = 2**-10) -> None:
-        self.step = positive_number(self.name, "step", step)
+        self.step = number(self.name, "step", step)
 
     def fit(
         self,

@@ -9,6 +9,7 @@ from harness.errors import UsageError
 from harness.learners.cnn import Cnn
 from harness.learners.logistic import Logistic
 from harness.learners.naive_bayes import NaiveBayes
+from harness.learners.pipeline import Pipeline
 from harness.learners.ridge import Ridge
 from harness.learners.spec import resolve
 
@@ -17,6 +18,10 @@ LEARNERS = {
     "logistic": Logistic(),
     "cnn": Cnn(epochs=2),
     "naive-bayes": NaiveBayes(),
+    "pipeline": resolve(
+        "pipeline(sklearn.preprocessing.StandardScaler, sklearn.tree.ExtraTreeClassifier)",
+        {"pipeline": Pipeline},
+    ),
     "tree": resolve("sklearn.tree.ExtraTreeClassifier(max_depth=4)", {}),
 }
 

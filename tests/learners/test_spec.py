@@ -9,7 +9,8 @@ from harness.errors import UsageError
 from harness.learners.estimator import EstimatorLearner
 from harness.learners.logistic import Logistic
 from harness.learners.ridge import Ridge
-from harness.learners.spec import Spec, canonical, parse_spec, resolve
+from harness.learners.spec import canonical, parse_spec, resolve
+from harness.specs.grammar import Spec
 
 REGISTRY = {"ridge": Ridge, "logistic": Logistic}
 
@@ -26,9 +27,18 @@ keys = st.from_regex(r"[a-z][a-z_0-9]{0,8}x", fullmatch=True)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]*", fullmatch=True)
 
 
-@given(names, st.dictionaries(keys, values, max_size=3))
-def test_the_canonical_text_reads_back_as_the_same_spec(name, kwargs):
-    spec = Spec(name, kwargs)
+parts = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*x", fullmatch=True)
+paths = st.lists(parts, min_size=1, max_size=3).map(".".join)
+steps = st.recursive(
+    st.builds(Spec, paths, st.dictionaries(keys, values, max_size=2)),
+    lambda inner: st.builds(Spec, paths, st.just({}), st.lists(inner, max_size=2).map(tuple)),
+    max_leaves=4,
+)
+
+
+@given(names, st.dictionaries(keys, values, max_size=3), st.lists(steps, max_size=2))
+def test_the_canonical_text_reads_back_as_the_same_spec(name, kwargs, inside):
+    spec = Spec(name, kwargs, tuple(inside))
     again = parse_spec(str(spec))
     assert again == spec
     assert str(again) == str(spec)
@@ -123,7 +133,7 @@ def test_the_plugin_registers_without_importing_torch():
         "print(sorted(learner.name for learner in plugin.harness_register_learners()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['1nn', 'cnn', 'logistic', 'naive-bayes', 'ridge']"
+    assert done.stdout.strip() == "['1nn', 'cnn', 'logistic', 'naive-bayes', 'pipeline', 'ridge']"
 
 
 @pytest.mark.parametrize(
