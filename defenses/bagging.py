@@ -5,7 +5,7 @@ Jia, Cao, Gong: Intrinsic Certified Robustness of Bagging against Data Poisoning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,19 +17,20 @@ from harness.defense import (
     Arrays,
     Defense,
     Evidence,
+    Lookup,
     Parameters,
     Shape,
     Task,
     certify_field,
     even_blocks,
+    features_field,
 )
-from harness.features.maps import feature_count
 from harness.learners.spec import parse_spec
 from harness.proofs.confidence import Split, simuem
 from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:
-    from harness.learners.base import Learner
+    pass
 
 
 class BaggingParameters(Parameters):
@@ -45,7 +46,7 @@ class BaggingParameters(Parameters):
         "ridge",
         description="how a base model is fitted; 1nn needs no sampling: see exact",
     )
-    features: str = Field("hog", description="what a base model sees: raw, binarised or hog")
+    features: str = features_field("what a base model sees")
     exact: bool = Field(
         default=True,
         description="with learner=1nn, compute the label probabilities: no votes, so neither "
@@ -79,11 +80,12 @@ class Bagging(Defense[BaggingParameters]):
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.POISONED_EXAMPLE)
 
-    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         if self._is_exact():
             return [range(1)]
-        fitted = learner(self.params.learner)
-        d = shape.dimension if fitted.images else feature_count(self.params.features, shape.example)
+        fitted, d = lookup.learner(self.params.learner), shape.dimension
+        if not fitted.images:
+            d = lookup.features(self.params.features).count(shape.example)
         size = fitted.models_per_block(self.params.k, d)
         return even_blocks(self.params.n_models, size)
 

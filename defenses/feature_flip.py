@@ -7,7 +7,7 @@ beta, train N classifiers on N such copies, and let them vote.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from harness.defense import (
     Arrays,
     Defense,
     Evidence,
+    Lookup,
     Parameters,
     Shape,
     Task,
@@ -77,8 +78,8 @@ class FeatureFlip(Defense[FeatureFlipParameters]):
                 f"feature-flip is for data sets with two labels; this one has {shape.n_labels}"
             )
 
-    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
-        counted = isinstance(learner(self.params.learner), NaiveBayes)
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
+        counted = isinstance(lookup.learner(self.params.learner), NaiveBayes)
         return even_blocks(self.params.n_models, _BLOCK if counted else 10)
 
     def gather(self, task: Task) -> Arrays:

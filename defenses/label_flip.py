@@ -27,6 +27,7 @@ from harness.defense import (
     Shape,
     Task,
     certify_field,
+    features_field,
 )
 from harness.defenses.label_flip_rivals import log_error_against_rivals
 from harness.errors import UsageError
@@ -52,7 +53,7 @@ class LabelFlipParameters(Parameters):
         description="probability that a label is flipped, below 1 - 1/c for c labels",
     )
     penalty: float = Field(0.01, gt=0, description="ridge penalty lambda, as a fraction of n")
-    features: str = Field("hog", description="what the classifier sees: raw, binarised or hog")
+    features: str = features_field("what the classifier sees")
     certificate: Literal["exact", "kl"] = certify_field(
         "exact", description="exact: Neyman-Pearson; kl: the bound of Rosenfeld et al."
     )

@@ -7,10 +7,10 @@ descriptions and bounds; the command line, the error messages and the documentat
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.datasets.domain import Domain
+    from harness.features.base import Features
     from harness.learners.base import Learner
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -48,6 +49,12 @@ class Parameters(BaseModel):
 def certify_field(default: Any, **kwargs: Any) -> Any:
     """A pydantic field that only ``certify`` reads; changing it costs no training."""
     return Field(default, json_schema_extra={"stage": "certify"}, **kwargs)
+
+
+def features_field(seen: str) -> Any:
+    """A pydantic field for ``features``, which mean the same in every defense that has them."""
+    about = "auto (hog for images, else raw), or any features with parameters, as hog(cells=7)"
+    return Field("auto", description=f"{seen}: {about}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,18 @@ class Shape:
         return int(np.prod(self.example))
 
 
+class Lookup(Protocol):
+    """What ``blocks`` may ask for by name, without any data: as :class:`Task` gives it."""
+
+    def learner(self, spec: str) -> Learner:
+        """As :meth:`Task.learner`."""
+        ...
+
+    def features(self, spec: str) -> Features:
+        """What makes the features that :meth:`Task.features` gives."""
+        ...
+
+
 class Task(ABC):
     """What ``gather`` may know: the training set and the test inputs; never a test label or alpha.
 
@@ -100,10 +119,12 @@ class Task(ABC):
         """This block's generator: a fresh one, in the same state, at every call."""
 
     @abstractmethod
-    def features(self, name: str) -> tuple[Tensor, Tensor]:
-        """The features ``raw``, ``binarised`` or ``hog`` of training (n, d) and test set (e, d).
+    def features(self, spec: str) -> tuple[Tensor, Tensor]:
+        """``name``, ``name(key=value)`` or ``auto``: features of training (n, d) and test (e, d).
 
         float32 on :attr:`device`; a fixed map of each example by itself, computed once a run.
+        ``auto``: hog for images, else raw. Raises UsageError for what names no features and where
+        the examples have no such features.
         """
 
     @abstractmethod
@@ -193,11 +214,11 @@ class Defense(ABC, Generic[P]):
         refused has no prediction, and no certificate covers that.
         """
 
-    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         """How the base models are cut into blocks: by the cell alone, not by the machine.
 
         The default trains everything as one block of ``n_models`` base models (1 without such a
-        parameter). ``learner`` resolves a learner's name as :meth:`Task.learner` does.
+        parameter). ``lookup`` knows the learner and the features that a parameter names.
         """
         return [range(int(getattr(self.params, "n_models", 1)))]
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from harness.datasets.base import DatasetSource
     from harness.defense import Defense
+    from harness.features.base import Features
     from harness.learners.base import Learner
 
 hookspec = pluggy.HookspecMarker("harness")
@@ -36,6 +37,12 @@ def harness_register_datasets() -> Iterable[DatasetSource]:
 @hookspec
 def harness_register_learners() -> Iterable[type[Learner]]:
     """Learners, as classes; each is selected by its ``name`` in a defense's ``learner``."""
+    raise NotImplementedError
+
+
+@hookspec
+def harness_register_features() -> Iterable[type[Features]]:
+    """Features, as classes; each is selected by its ``name`` in a defense's ``features``."""
     raise NotImplementedError
 
 

@@ -14,7 +14,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -32,11 +32,13 @@ from harness.defense import (
     Arrays,
     Defense,
     Evidence,
+    Lookup,
     Parameters,
     Shape,
     Task,
     certify_field,
     even_blocks,
+    features_field,
 )
 from harness.defenses.dp.certificate import Bound, bound_for
 from harness.defenses.dp.proofs import (
@@ -57,7 +59,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.defenses.dp.mechanism import Mechanism
-    from harness.learners.base import Learner
 
 _BLOCK = {"batched": 500, "opacus": 10}
 """Models in a block: about a second or a few on MNIST 1/7."""
@@ -87,7 +88,7 @@ class DifferentialPrivacyParameters(Parameters):
     clip: float = Field(
         1.0, gt=0, le=1e6, description="largest norm of an example, and of an example's gradient"
     )
-    features: str = Field("hog", description="what a model sees: raw, binarised or hog")
+    features: str = features_field("what a model sees")
     examples: Literal["bounded", "centred"] = Field(
         "bounded",
         description="bounded (longer than clip are shrunk to it) or centred (each one's own mean "
@@ -155,13 +156,10 @@ class DifferentialPrivacy(Defense[DifferentialPrivacyParameters]):
         return covered(Unit.ADD_REMOVE)
 
     def check(self, shape: Shape) -> None:
-        from harness.features.maps import check_features
-
-        check_features(self.params.features, shape.example)
         p = self.params
         check_reach(p.epsilon, p.delta, p.sample_rate, p.accountant)
 
-    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         return even_blocks(self.params.n_models, _BLOCK[self.params.engine])
 
     def gather(self, task: Task) -> Arrays:

@@ -6,7 +6,7 @@ Levine, Feizi: Deep Partition Aggregation: Provable Defenses against General Poi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,11 +18,13 @@ from harness.defense import (
     Arrays,
     Defense,
     Evidence,
+    Lookup,
     Parameters,
     Shape,
     Task,
     certify_field,
     even_blocks,
+    features_field,
 )
 from harness.defenses.partition import elections
 from harness.defenses.partition.elections import Election
@@ -32,7 +34,7 @@ from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:
-    from harness.learners.base import Learner
+    pass
 
 ELECTION = (
     "plurality: most votes; run-off: of the two labels with most votes, the one that more models "
@@ -55,7 +57,7 @@ class DpaParameters(Parameters):
         1200, ge=1, le=10**6, description="parts, and base models: one for each part"
     )
     learner: str = Field("ridge", description="how a base model is fitted")
-    features: str = Field("hog", description="what a base model sees: raw, binarised or hog")
+    features: str = features_field("what a base model sees")
     hash: Hash = Field(
         "features",
         description="what decides an example's part: features (a changed label rewrites one part) "
@@ -83,7 +85,7 @@ class Dpa(Defense[DpaParameters]):
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.FEATURE_PART if self.params.hash == "features" else Unit.PART)
 
-    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         return even_blocks(self.params.n_models, BLOCK)
 
     def gather(self, task: Task) -> Arrays:

@@ -6,7 +6,7 @@ Aggregation, ICML 2022; Rezaei, Banihashem, Chegini, Feizi: Run-Off Election, IC
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Shape, Task, even_blocks
+from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task, even_blocks
 from harness.defenses.partition import shared_parts
 from harness.defenses.partition.dpa import (
     LABEL_IN_HASH,
@@ -28,7 +28,7 @@ from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, covered
 
 if TYPE_CHECKING:
-    from harness.learners.base import Learner
+    pass
 
 _OFFSETS = 2022
 """Seeds the offsets, once and for all: they may depend on nothing in the training set."""
@@ -75,7 +75,7 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
                 f"allowed: 1 to {p.n_models}"
             )
 
-    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         return even_blocks(self.params.n_models, BLOCK)
 
     def gather(self, task: Task) -> Arrays:

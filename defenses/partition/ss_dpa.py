@@ -6,7 +6,7 @@ Levine, Feizi: Deep Partition Aggregation: Provable Defenses against General Poi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Parameters, Shape, Task, certify_field
+from harness.defense import (
+    Arrays,
+    Defense,
+    Evidence,
+    Lookup,
+    Parameters,
+    Shape,
+    Task,
+    certify_field,
+    features_field,
+)
 from harness.defenses.partition.dpa import ELECTION, certified, count
 from harness.defenses.partition.elections import Election
 from harness.defenses.partition.parts import balanced_parts, digests, distinct
@@ -26,8 +36,6 @@ from harness.threats import Threat, Unit, covered
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.learners.base import Learner
-
 
 class SsDpaParameters(Parameters):
     """Parameters of SS-DPA; the defaults were chosen on the MNIST digit pairs 2/7, 3/8 and 4/9."""
@@ -36,7 +44,7 @@ class SsDpaParameters(Parameters):
         3000, ge=1, le=10**6, description="parts, and base models: one for each part"
     )
     learner: str = Field("ridge", description="how a base model is fitted")
-    features: str = Field("hog", description="what is seen of an example: raw, binarised or hog")
+    features: str = features_field("what is seen of an example")
     representation: Literal["diffusion", "none"] = Field(
         "diffusion",
         description="learnt from all features without labels: diffusion maps of the features' "
@@ -59,7 +67,7 @@ class SsDpa(Defense[SsDpaParameters]):
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.LABEL)
 
-    def blocks(self, shape: Shape, learner: Callable[[str], Learner]) -> Sequence[range]:
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         """One block: the representation is computed once."""
         return [range(self.params.n_models)]
 

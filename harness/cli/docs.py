@@ -6,23 +6,21 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.show import allowed
+from harness.cli.show import allowed, parameters_of
 from harness.errors import DataError, HarnessError, UsageError
-from harness.features.maps import FEATURES
 from harness.plugins.registry import PluginManager
 from harness.results.folder import write_atomically
 from harness.threats import Threat, Unit, cost
 
 if TYPE_CHECKING:
     from harness.defense import Defense
-    from harness.plugins.registry import Registry
+    from harness.plugins.registry import Catalogue, Registry
 
 UNITS: Sequence[tuple[str, str, Unit]] = (
     ("bagging", "", Unit.POISONED_EXAMPLE),
@@ -135,12 +133,21 @@ def _parameters(defense: type[Defense[Any]]) -> str:
 
 def learners_table(registry: Registry) -> str:
     """The learners, and the parameters of their constructors."""
+    return _parts("learner", registry.learners)
+
+
+def features_table(registry: Registry) -> str:
+    """The features, and the parameters of their constructors."""
+    return _parts("features", registry.features)
+
+
+def _parts(head: str, catalogue: Catalogue[Any]) -> str:
     rows = []
-    for name, entry in registry.learners.entries.items():
-        given = inspect.signature(entry.value).parameters.values()
-        parameters = ", ".join(f"`{one.name}={one.default}`" for one in given)
+    for name, entry in catalogue.entries.items():
+        given = parameters_of(entry.value)
+        parameters = ", ".join(f"`{key}`" if d is None else f"`{key}={d}`" for key, d in given)
         rows.append((f"`{name}`", parameters or "none", entry.value.summary))
-    return table(("learner", "parameters and defaults", "what it is"), rows)
+    return table((head, "parameters and defaults", "what it is"), rows)
 
 
 def datasets_table(registry: Registry) -> str:
@@ -150,11 +157,6 @@ def datasets_table(registry: Registry) -> str:
         for name, entry in registry.datasets.entries.items()
     ]
     return table(("data set", "what it is"), rows)
-
-
-def features_table(_registry: Registry) -> str:
-    """The features; no plugin adds any."""
-    return table(("features", "what it is"), [(f"`{k}`", text) for k, text in FEATURES.items()])
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: int = 0) -> str:

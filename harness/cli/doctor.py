@@ -18,23 +18,23 @@ def command() -> None:
     """
     import torch
 
-    from harness import machine
     from harness.errors import HarnessError
     from harness.plugins.registry import load_dataset, load_registry
+    from harness.results import provenance
 
     wrong: list[str] = []
-    for name, found in machine.versions().items():
+    for name, found in provenance.versions().items():
         click.echo(f"{name:18} {found}")
         if found == "not installed":
             wrong.append(f"{name} is not installed")
-    for name, value in machine.machine().items():
+    for name, value in provenance.machine().items():
         click.echo(f"{name:18} {value}")
     click.echo(f"{'threads':18} {torch.get_num_threads()}")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     click.echo(f"{'gpus':18} {', '.join(gpus) or 'none (not needed)'}")
     registry = load_registry()
-    for catalogue in (registry.defenses, registry.datasets, registry.learners):
-        click.echo(f"{catalogue.kind + 's':18} {', '.join(catalogue.entries)}")
+    for catalogue in registry.catalogues:
+        click.echo(f"{catalogue.kind.removesuffix('s') + 's':18} {', '.join(catalogue.entries)}")
         for name, owners in catalogue.clashes.items():
             wrong.append(f"{catalogue.kind} {name!r} is registered by {' and by '.join(owners)}")
     wrong += [str(problem) for problem in registry.problems]

@@ -16,7 +16,6 @@ def command() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.features.maps import FEATURES
     from harness.plugins.registry import load_registry
     from harness.threats import Threat
 
@@ -34,7 +33,8 @@ def command() -> None:
         console.print(table)
         console.print()
 
-    defenses, datasets, learners = registry.defenses, registry.datasets, registry.learners
+    defenses, datasets = registry.defenses, registry.datasets
+    learners, features = registry.learners, registry.features
     show("Defenses", [(n, e.value.title, e.distribution) for n, e in defenses.entries.items()])
     show(
         "Datasets",
@@ -50,9 +50,15 @@ def command() -> None:
             ("MODULE.CLASS", "any scikit-learn estimator, one base model after another", ""),
         ],
     )
-    show("Features", [(name, text, "") for name, text in FEATURES.items()])
+    show(
+        "Features",
+        [
+            ("auto", "hog for images, else raw: what defenses see unless told otherwise", ""),
+            *((n, e.value.summary, e.distribution) for n, e in features.entries.items()),
+        ],
+    )
     show("Threats", [(t.value, f"r times: {t.meaning}", "") for t in Threat])
-    for catalogue in (defenses, datasets, learners):
+    for catalogue in registry.catalogues:
         for name, owners in catalogue.clashes.items():
             click.echo(
                 f"the {catalogue.kind} {name!r} is registered by {' and by '.join(owners)}: "

@@ -17,7 +17,7 @@ def print_plan(plan: Plan, registry: Registry, path: Path) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from harness.plugins.lookup import learner_of
+    from harness.plugins.lookup import Installed
     from harness.report.terminal import label_table
 
     data = plan.dataset
@@ -34,7 +34,7 @@ def print_plan(plan: Plan, registry: Registry, path: Path) -> None:
         if cell.defense is None:
             lost.append(f"will fail: {cell.label}: {cell.error}")
             continue
-        blocks = cell.defense.blocks(plan.shape, lambda spec: learner_of(registry, spec))
+        blocks = cell.defense.blocks(plan.shape, Installed(registry, plan.shape.example))
         covered = [t.value for t in plan.threats if t in cell.defense.covers()]
         texts = [f"{sum(map(len, blocks)):,}", str(len(blocks)), ", ".join(covered), cell.key]
         rows.append((cell.label, [Text(text or "nothing here") for text in texts]))

@@ -1,4 +1,4 @@
-"""``harness show NAME``: parameters, threats and paper of one defense, dataset or learner."""
+"""``harness show NAME``: one defense, dataset, learner or features, with its parameters."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _EPILOG = """\b
 Examples:
   harness show bagging
   harness show ridge
+  harness show hog
 """
 
 
 @click.command(epilog=_EPILOG)
 @click.argument("name")
 def command(name: str) -> None:
-    """One defense, dataset or learner: parameters, threats, paper."""
+    """One defense, dataset, learner or features: parameters, threats, paper."""
     from harness.plugins.registry import load_registry
 
     registry = load_registry()
@@ -36,7 +37,10 @@ def command(name: str) -> None:
         _dataset(registry.datasets[name])
         return
     if registry.learners.claims(name):
-        _learner(registry.learners[name])
+        _part(registry.learners[name])
+        return
+    if registry.features.claims(name):
+        _part(registry.features[name])
         return
     broken = registry.broken(name)
     if broken:
@@ -120,14 +124,23 @@ def _dataset(entry: Registered[Any]) -> None:
     click.echo(ATTACKER)
 
 
-def _learner(entry: Registered[Any]) -> None:
-    learner = entry.value
-    click.echo(f"{learner.name}: {learner.summary}")
+def _part(entry: Registered[Any]) -> None:
+    """A learner, or features: what it is, and the parameters of its constructor."""
+    part = entry.value
+    click.echo(f"{part.name}: {part.summary}")
     click.echo(f"from: {entry.distribution}")
-    parameters = inspect.signature(learner).parameters.values()
-    for parameter in parameters:
-        required = parameter.default is parameter.empty
-        default = "required" if required else f"default {parameter.default}"
-        click.echo(f"  {parameter.name} ({default})")
-    if not parameters:
+    given = parameters_of(part)
+    for name, default in given:
+        click.echo(f"  {name} ({'required' if default is None else f'default {default}'})")
+    if not given:
         click.echo("no parameters")
+
+
+def parameters_of(part: type[Any]) -> list[tuple[str, str | None]]:
+    """The parameters of a learner or of features, each with its default, None without one."""
+    return [
+        ("STEP, STEP, ...", None)
+        if one.kind is one.VAR_POSITIONAL
+        else (one.name, None if one.default is one.empty else str(one.default))
+        for one in inspect.signature(part).parameters.values()
+    ]

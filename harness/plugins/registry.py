@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from harness.datasets.base import Dataset, DatasetSource
     from harness.defense import Defense
+    from harness.features.base import Features
     from harness.learners.base import Learner
 
 GROUP = "harness"
-_BUILT_IN = ("harness.defenses", "harness.datasets", "harness.learners")
+_BUILT_IN = ("harness.defenses", "harness.datasets", "harness.learners", "harness.features")
 _OWN = f"poisoning-harness {__version__}"
 
 T = TypeVar("T")
@@ -56,6 +57,8 @@ class Catalogue(Generic[T]):
     entries: Mapping[str, Registered[T]]
     clashes: Mapping[str, tuple[str, ...]]
     problems: tuple[Problem, ...]
+    others: tuple[str, ...] = ()
+    """Names that are allowed where one of these is, and that nobody registers."""
 
     def __getitem__(self, name: str) -> Registered[T]:
         """The entry of that name. Raises UsageError: unknown, claimed twice, or plugin broken."""
@@ -65,7 +68,8 @@ class Catalogue(Generic[T]):
                 "uninstall one of them"
             )
         if name not in self.entries:
-            raise _unknown(self.kind, name, self.entries, self.problems)
+            allowed = [*self.others, *self.entries]
+            raise _unknown(self.kind, name, allowed, self.problems)
         return self.entries[name]
 
     def claims(self, name: str) -> bool:
@@ -84,14 +88,18 @@ class Registry:
     defenses: Catalogue[type[Defense[Any]]]
     datasets: Catalogue[DatasetSource]
     learners: Catalogue[type[Learner]]
+    features: Catalogue[type[Features]]
     problems: tuple[Problem, ...]
 
+    @property
+    def catalogues(self) -> tuple[Catalogue[Any], ...]:
+        """All of them."""
+        return self.defenses, self.datasets, self.learners, self.features
+
     def unknown(self, name: str) -> UsageError:
-        """The error for what is no defense, dataset or learner, with the plugins that are broken:
-        it may be theirs.
-        """
-        names = [*self.defenses.entries, *self.datasets.entries, *self.learners.entries]
-        return _unknown("defense, dataset or learner", name, names, self.problems)
+        """The error for what nothing is called, with the broken plugins: it may be theirs."""
+        names = [name for catalogue in self.catalogues for name in catalogue.entries]
+        return _unknown("defense, dataset, learner or features", name, names, self.problems)
 
     def broken(self, name: str) -> Problem | None:
         """The plugin of that entry-point name, if it could not be loaded."""
@@ -134,6 +142,7 @@ class PluginManager:
     def registry(self) -> Registry:
         """Asks every plugin what it has."""
         from harness.defense import Defense
+        from harness.features.base import AUTO
         from harness.learners.base import Learner
 
         defenses = self._collect(
@@ -143,11 +152,13 @@ class PluginManager:
         learners = self._collect(
             "learner", "harness_register_learners", _subclass_of(Learner, "summary")
         )
+        features = self._collect("features", "harness_register_features", _features)
         self.commands()  # for what is wrong with them
         return Registry(
             Catalogue(*defenses, self.problems),
             Catalogue(*datasets, self.problems),
             Catalogue(*learners, self.problems),
+            Catalogue(*features, self.problems, others=(AUTO,)),
             self.problems,
         )
 
@@ -244,6 +255,14 @@ def _subclass_of(base: type, *texts: str) -> Callable[[Any], str | None]:
         return f"{item.__qualname__} lacks {', '.join(sorted(missing))}" if missing else None
 
     return check
+
+
+def _features(item: Any) -> str | None:
+    from harness.features.base import AUTO, Features
+
+    taken = getattr(item, "name", None) == AUTO
+    wrong = f"the name {AUTO!r} stands for what fits the data; choose another" if taken else None
+    return _subclass_of(Features, "summary")(item) or wrong
 
 
 def _command(item: Any) -> str | None:

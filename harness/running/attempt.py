@@ -13,13 +13,13 @@ import numpy as np
 
 from harness.defense import Evidence
 from harness.errors import HarnessError, NoSpaceError, RunFolderError
-from harness.plugins.lookup import learner_of
+from harness.plugins.lookup import Installed
 from harness.proofs.curves import curve
 from harness.results.cells import CellResult, Proved
 from harness.results.folder import RunFolder, Stored
 from harness.results.provenance import fingerprint
 from harness.running.calibration import Calibration
-from harness.running.code_of_learners import code_of_learner
+from harness.running.code_of_parts import code_of_features, code_of_learner
 from harness.running.containment import describe
 from harness.running.machine import PeakMemory
 from harness.running.task import BlockTask, Inputs, Progress
@@ -111,7 +111,8 @@ class Workshop:
         if stored is not None:
             self.progress.start(cell.label, stored.meta["n_models"], stored.meta["n_models"])
             return stored
-        blocks = cell.defense.blocks(self.plan.shape, lambda spec: learner_of(self.registry, spec))
+        installed = Installed(self.registry, self.plan.shape.example)
+        blocks = cell.defense.blocks(self.plan.shape, installed)
         parts = [self._stored_block(cell, models, i) for i, models in enumerate(blocks)]
         done = sum(len(b) for b, part in zip(blocks, parts, strict=True) if part is not None)
         self.progress.start(cell.label, sum(map(len, blocks)), done)
@@ -131,16 +132,18 @@ class Workshop:
         return part if part and part.meta["models"] == [models.start, models.stop] else None
 
     def _current(self, stored: Stored | None) -> Stored | None:
-        """What was stored, unless a learner that it asked for has other code now.
+        """What was stored, unless a learner or features that it asked for have other code now.
 
-        The key names the learners that can be known before training: a parameter, a text in the
-        defense's code. A defense may make up the name of another one while it trains.
+        The key names those that can be known before training: a parameter, a text in the defense's
+        code. A defense may make up the name of another one while it trains.
         """
         if stored is None:
             return None
         learners: Mapping[str, str] = stored.meta.get("learners", {})
-        known = all(code_of_learner(self.registry, s) == code for s, code in learners.items())
-        return stored if known else None
+        features: Mapping[str, str] = stored.meta.get("features", {})
+        known = [code_of_learner(self.registry, s) == code for s, code in learners.items()]
+        known += [code_of_features(self.registry, s) == code for s, code in features.items()]
+        return stored if all(known) else None
 
     def _train(self, cell: Cell, models: range, index: int) -> Stored:
         assert cell.defense is not None
@@ -159,6 +162,7 @@ class Workshop:
             "machine": fingerprint(self.device),
             "unfitted": task.unfitted(),
             "learners": task.code_of_learners(),
+            "features": task.code_of_features(),
         }
         part = Stored(arrays, {**task.seconds, **meta})
         self.folder.save_block(cell.name, cell.key, index, part)
@@ -179,6 +183,7 @@ def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, A
         "machine": machines.pop() if len(machines) == 1 else None,
         "unfitted": dict(sorted(unfitted.items())),
         "learners": {s: code for part in parts for s, code in part.meta["learners"].items()},
+        "features": {s: code for part in parts for s, code in part.meta["features"].items()},
     }
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
-from harness.features import maps
+from harness.features import tensors
+from harness.features.base import AUTO
+from harness.features.spec import FITTING, is_auto, parse_spec
 from harness.plugins.lookup import classes_behind, learner_of
 from harness.running import task
 from harness.running.code import code_digest, constants_given_to
@@ -19,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def code_of(defense: Defense[Any], registry: Registry) -> str:
-    """The digest of the code that training rests on: of the defense, its learners, the features.
+    """The digest of the code that training rests on: of the defense, its learners, its features.
 
-    Its learners are the one that it has as a parameter and those that it asks for by a name that
-    stands in its code, as in ``task.learner("ridge")``.
+    These are the ones that it has as parameters and those that it asks for by a name that stands
+    in its code, as in ``task.learner("ridge")`` or ``task.features("raw")``.
     """
     own = [type(defense), type(defense.params)]
     specs = constants_given_to("learner", *own)
@@ -30,7 +33,11 @@ def code_of(defense: Defense[Any], registry: Registry) -> str:
     if isinstance(chosen, str):
         specs.add(chosen)
     learners = [cls for spec in sorted(specs) for cls in _classes_of(registry, spec)]
-    return code_digest(*own, *learners, maps, task)
+    features = constants_given_to("features", *own)
+    seen = getattr(defense.params, "features", None)
+    if isinstance(seen, str) and seen != AUTO:  # where it is not resolved, nothing sees any
+        features.add(seen)
+    return code_digest(*own, *learners, *_features_of(registry, features), tensors, task)
 
 
 def _classes_of(registry: Registry, spec: str) -> list[type[Any]]:
@@ -38,6 +45,18 @@ def _classes_of(registry: Registry, spec: str) -> list[type[Any]]:
         return classes_behind(learner_of(registry, spec))
     except UsageError:  # a text that names no learner: the defense will say so when it trains
         return []
+
+
+def _features_of(registry: Registry, specs: Iterable[str]) -> list[type[Any]]:
+    """Their classes; of ``auto``, all that it may stand for."""
+    found = {name: entry.value for name, entry in registry.features.entries.items()}
+    names = set()
+    for spec in specs:
+        try:
+            names |= set(FITTING) if is_auto(spec) else {parse_spec(spec).name}
+        except UsageError:  # a text that names no features, as above
+            continue
+    return [found[name] for name in sorted(names & found.keys())]
 
 
 def evidence_key(
@@ -50,9 +69,9 @@ def evidence_key(
 ) -> str:
     """Names what training leaves behind: cells with the same key share their evidence.
 
-    It covers the defense, its version and the learner's, their code (see :func:`code_of`), the
-    parameters that training reads, the data and the seed; not the threat, alpha, or parameters that
-    only certifying reads.
+    It covers the defense, its version, the learner's and the features', their code (see
+    :func:`code_of`), the parameters that training reads, the data and the seed; not the threat,
+    alpha, or parameters that only certifying reads.
     """
     only_certify = defense.params.certify_only()
     trained = defense.params.model_dump(mode="json", exclude=set(only_certify))

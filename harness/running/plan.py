@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.datasets.base import Dataset
-from harness.defense import Defense, Shape
 from harness.errors import HarnessError, UnsuitableError, UsageError
-from harness.features.maps import FEATURES, check_features, is_image
-from harness.learners.spec import canonical, parse_spec
-from harness.plugins.lookup import learner_of
 from harness.plugins.selection import Selection, label
 from harness.results.cells import Cell, Plan, shape_of
 from harness.running.keys import code_of, evidence_key
+from harness.running.named import distributions, resolved, spelt_once
 
 if TYPE_CHECKING:
     from harness.plugins.registry import Registry
@@ -66,61 +63,15 @@ def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int)
         return Cell(selection.name, selection.name, broken.distribution, None, "", str(broken))
     entry = registry.defenses[selection.name]
     try:
-        defense = _with_canonical_learner(selection.build(entry.value), registry)
+        defense = spelt_once(selection.build(entry.value), registry)
         name = label(selection.name, defense.params)
-        trained_by = _check(defense, shape_of(dataset), registry)
+        defense = resolved(defense, shape_of(dataset), registry)
         code = code_of(defense, registry)
     except HarnessError:
         raise
     except Exception as error:  # of a plugin: it must not keep the other cells from running
         text = " ".join(f"{type(error).__name__}: {error}".split())
         return Cell(selection.name, selection.name, entry.distribution, None, "", text)
-    versions = " and ".join([entry.distribution, *trained_by])
+    versions = " and ".join([entry.distribution, *distributions(defense, registry)])
     key = evidence_key(selection.name, defense, dataset, seed, versions, code)
     return Cell(name, selection.name, entry.distribution, defense, key)
-
-
-def _with_canonical_learner(defense: Defense[Any], registry: Registry) -> Defense[Any]:
-    """The same, its learner in one spelling: label and key do not follow how it was written.
-
-    Raises UsageError for what is no learner.
-    """
-    params, learners = defense.params, registry.learners.values()
-    field, spec = type(params).model_fields.get("learner"), getattr(params, "learner", None)
-    if field is None or not isinstance(spec, str) or spec == field.default:
-        return defense
-    learner_of(registry, spec)
-    plain = canonical(spec, learners)
-    if isinstance(field.default, str) and plain == canonical(field.default, learners):
-        plain = field.default
-    return type(defense)(params.model_copy(update={"learner": plain}))
-
-
-def _check(defense: Defense[Any], shape: Shape, registry: Registry) -> list[str]:
-    """Checks what can be without training; returns the distribution of the learner, if any.
-
-    ``features`` and ``learner`` mean the same in every defense that has them. Raises UsageError,
-    and UnsuitableError where the data set is what is wrong.
-    """
-    learner, trained_by = None, []
-    spec = getattr(defense.params, "learner", None)
-    if isinstance(spec, str):
-        learner = learner_of(registry, spec)
-        entry = registry.learners.entries.get(parse_spec(spec).name)
-        trained_by = [entry.distribution] if entry else []
-    features = getattr(defense.params, "features", None)
-    if isinstance(features, str) and features not in FEATURES:
-        check_features(features, shape.example)
-    try:
-        if learner is not None and learner.images:
-            if not is_image(shape.example):
-                raise UsageError(
-                    f"learner={spec} needs images (height, width) or (height, width, channels), "
-                    f"and an example here has shape {shape.example}"
-                )
-        elif isinstance(features, str):
-            check_features(features, shape.example)
-        defense.check(shape)
-    except UsageError as error:
-        raise UnsuitableError(str(error)) from None
-    return trained_by

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from harness.defense import Shape, Task
-from harness.features import maps as feature_maps
-from harness.plugins.lookup import learner_of
-from harness.running.code_of_learners import code_of_learner
+from harness.features.tensors import images
+from harness.plugins.lookup import features_name, features_of, learner_of
+from harness.running.code_of_parts import code_of_features, code_of_learner
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from harness.learners.base import Learner
     from harness.plugins.registry import Registry
     from harness.results.cells import Cell, Plan
+
+
+Make = Callable[["NDArray[Any]"], "Tensor"]
+"""From raw examples (n, ...) to what base models are given (n, ...)."""
 
 
 class Progress(Protocol):
@@ -57,19 +61,23 @@ class Inputs:
         self.device = device
         self._made: dict[str, tuple[tuple[Tensor, Tensor], float]] = {}
 
-    def features(self, name: str) -> tuple[tuple[Tensor, Tensor], float]:
-        """Features of training and test set, and the seconds that they took once."""
+    def made(self, name: str, make: Make) -> tuple[tuple[Tensor, Tensor], float]:
+        """What ``make`` makes of training and test set, and the seconds that it took once.
+
+        ``name`` names the same thing in the whole run.
+        """
         if name not in self._made:
             start = time.perf_counter()
             data = self.plan.dataset
-            train, test = self.compute(name, data.x_train), self.compute(name, data.x_test)
+            train = self.compute(name, make, data.x_train)
+            test = self.compute(name, make, data.x_test)
             both = train.to(self.device), test.to(self.device)
             self._made[name] = (both, time.perf_counter() - start)
         return self._made[name]
 
-    def compute(self, name: str, x: NDArray[Any]) -> Tensor:
-        """The features of that name, or the images, of raw examples ``x`` (n, ...)."""
-        return feature_maps.images(x) if name == "images" else feature_maps.compute(name, x)
+    def compute(self, name: str, make: Make, x: NDArray[Any]) -> Tensor:
+        """What ``make`` makes, under that name, of raw examples ``x`` (n, ...)."""
+        return make(x)
 
 
 class BlockTask(Task):
@@ -97,20 +105,24 @@ class BlockTask(Task):
         self._making = 0.0
         self._learners: list[Learner] = []
         self._asked: set[str] = set()
+        self._seen: set[str] = set()
         self.reported = 0
 
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(seeds(*self._seeds))
 
-    def features(self, name: str) -> tuple[Tensor, Tensor]:
-        return self._use(name)
+    def features(self, spec: str) -> tuple[Tensor, Tensor]:
+        example = self.shape.example
+        name = features_name(self._registry, spec, example)
+        self._seen.add(name)
+        return self._use(f"features {name}", features_of(self._registry, name, example).compute)
 
     def images(self) -> tuple[Tensor, Tensor]:
-        return self._use("images")
+        return self._use("images", images)
 
-    def _use(self, name: str) -> tuple[Tensor, Tensor]:
+    def _use(self, name: str, make: Make) -> tuple[Tensor, Tensor]:
         start = time.perf_counter()
-        both, seconds = self._inputs.features(name)
+        both, seconds = self._inputs.made(name, make)
         self._making += time.perf_counter() - start
         # Cells share features, but each is charged for them, once: costs must be comparable.
         if self._first and name not in self._charged:
@@ -126,6 +138,10 @@ class BlockTask(Task):
     def code_of_learners(self) -> dict[str, str]:
         """For each learner that was asked for, in the defense's words, a digest of its code."""
         return {spec: code_of_learner(self._registry, spec) for spec in sorted(self._asked)}
+
+    def code_of_features(self) -> dict[str, str]:
+        """For the features that were asked for, in canonical words, a digest of their code."""
+        return {name: code_of_features(self._registry, name) for name in sorted(self._seen)}
 
     def unfitted(self) -> dict[str, int]:
         """How many base models of this block were not fitted as intended, by reason."""

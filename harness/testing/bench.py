@@ -17,10 +17,11 @@ from harness.certificates import Certificate
 from harness.datasets.base import Dataset
 from harness.defense import Arrays, Defense, Evidence, Shape
 from harness.errors import UsageError
-from harness.plugins.lookup import learner_of
+from harness.plugins.lookup import Installed
 from harness.plugins.selection import Selection, label
 from harness.results.cells import Cell, Plan, shape_of
-from harness.running.task import BlockTask, Inputs
+from harness.running.named import resolved
+from harness.running.task import BlockTask, Inputs, Make
 from harness.testing.data import tiny_dataset
 from harness.testing.recording import Given, RecordingTask
 from harness.threats import Threat
@@ -102,16 +103,16 @@ class Bench:
 
     @property
     def accepted(self) -> bool:
-        """Whether the defense's ``check`` lets data of this shape pass."""
+        """Whether data of this shape suit the defense, its learner and its features."""
         try:
-            self.defense.check(self.shape)
+            resolved(self.defense, self.shape, self.registry)
         except UsageError:
             return False
         return True
 
     def blocks(self) -> Sequence[range]:
         """How the defense cuts its base models into blocks."""
-        return self.fresh().blocks(self.shape, lambda spec: learner_of(self.registry, spec))
+        return self.fresh().blocks(self.shape, Installed(self.registry, self.shape.example))
 
     def train(self, order: Sequence[int] | None = None) -> Trained:
         """Trains all blocks, in their order unless said, and merges them in their order."""
@@ -194,13 +195,13 @@ class _RememberedInputs(Inputs):
         super().__init__(plan, device)
         self._known = made
 
-    def compute(self, name: str, x: NDArray[Any]) -> torch.Tensor:
+    def compute(self, name: str, make: Make, x: NDArray[Any]) -> torch.Tensor:
         keys = [(name, example.tobytes()) for example in x]
         missing = [i for i, key in enumerate(keys) if key not in self._known]
         if missing:
-            for i, row in zip(missing, super().compute(name, x[missing]), strict=True):
+            for i, row in zip(missing, super().compute(name, make, x[missing]), strict=True):
                 self._known[keys[i]] = row
-        return torch.stack([self._known[key] for key in keys]) if keys else super().compute(name, x)
+        return torch.stack([self._known[key] for key in keys]) if keys else make(x)
 
 
 class _Silent:
@@ -242,7 +243,7 @@ def make_bench(
     else:
         made = _small(defense, Selection(defense.name))
     data = tiny_dataset() if dataset is None else dataset
-    made.check(shape_of(data))
+    resolved(made, shape_of(data), registry)
     return Bench(made, data, registry)
 
 

@@ -64,8 +64,8 @@ class RecordingTask(BlockTask):
             for key in ("x_train", "y_train", "x_test")
         }
 
-    def features(self, name: str) -> tuple[Tensor, Tensor]:
-        return self._lend(f"features {name}", super().features(name))
+    def features(self, spec: str) -> tuple[Tensor, Tensor]:
+        return self._lend(f"features {spec}", super().features(spec))
 
     def images(self) -> tuple[Tensor, Tensor]:
         return self._lend("images", super().images())

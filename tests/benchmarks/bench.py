@@ -194,12 +194,12 @@ def documented_opacus_loop() -> float:
 
     from harness.defenses.dp import DifferentialPrivacyParameters
     from harness.defenses.dp.accounting import noise_multiplier
-    from harness.features.maps import compute
+    from harness.features.hog import Hog
     from harness.plugins.registry import load_dataset, load_registry
 
     p = DifferentialPrivacyParameters()
     data = load_dataset(load_registry(), "mnist17", None)
-    x, y = compute(p.features, data.x_train), torch.from_numpy(data.y_train).float()
+    x, y = Hog().compute(data.x_train), torch.from_numpy(data.y_train).float()
     sigma = noise_multiplier(p.epsilon, p.delta, p.sample_rate, p.steps, "auto")
     start = time.perf_counter()
     with warnings.catch_warnings():

@@ -219,7 +219,8 @@ def test_labels_that_a_defense_cannot_handle(tmp_path: Path) -> None:
         y_test=np.arange(9) % 3,
     )
     bad(["run", "-d", "feature-flip", "--dataset", f"npz:{path}"], "two labels")
-    bad(["run", "-d", "bagging", "--dataset", f"npz:{path}"], "features=hog needs images")
+    chosen = ["run", "-d", "bagging[features=hog]", "--dataset", f"npz:{path}"]
+    bad(chosen, "features=hog needs images")
 
 
 def test_a_cell_that_fails_while_others_run(tiny_npz: Path, tmp_path: Path) -> None:

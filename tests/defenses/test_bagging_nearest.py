@@ -23,10 +23,9 @@ from harness.defenses.bagged_nearest import (
     rank_probabilities,
 )
 from harness.defenses.bagging import Bagging, BaggingParameters, certified_poisoning_size
-from harness.features import maps as features
 from harness.learners.base import Learner
 from harness.learners.nearest import NearestNeighbour
-from harness.plugins.lookup import learner_of
+from harness.plugins.lookup import Installed, features_of, learner_of
 from harness.plugins.registry import Registry
 from harness.results.cells import shape_of
 from harness.threats import Threat
@@ -159,8 +158,9 @@ class Whole(Task):
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(0)
 
-    def features(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        return features.compute(name, self.x_train), features.compute(name, self.x_test)
+    def features(self, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
+        made = features_of(self._registry, spec, self.shape.example)
+        return made.compute(self.x_train), made.compute(self.x_test)
 
     def images(self) -> tuple[torch.Tensor, torch.Tensor]:
         raise NotImplementedError
@@ -211,7 +211,7 @@ def test_the_guarantee_says_what_was_used(tiny: Dataset, registry: Registry) -> 
     assert exact.guarantee(0.01).kind == "deterministic"
     assert sampled.guarantee(0.01).kind == "probabilistic"
     assert bagging(learner="ridge").guarantee(0.01).kind == "probabilistic"
-    assert exact.blocks(shape_of(tiny), lambda spec: learner_of(registry, spec)) == [range(1)]
+    assert exact.blocks(shape_of(tiny), Installed(registry, (8, 8))) == [range(1)]
     arrays = exact.gather(Whole(tiny, registry, 1))
     proved = exact.certify(Evidence(arrays, tiny.n_train, 2, 64), Threat.ANY, 0.5)
     assert proved.guarantee.kind == "deterministic"

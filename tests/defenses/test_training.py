@@ -16,9 +16,10 @@ from harness.defenses.bagging import Bagging
 from harness.defenses.feature_flip import FeatureFlip
 from harness.defenses.label_flip import LabelFlip
 from harness.errors import UsageError
-from harness.features import maps as features
+from harness.features import tensors
+from harness.features.raw import Raw
 from harness.learners.base import Learner
-from harness.plugins.lookup import learner_of
+from harness.plugins.lookup import features_of, learner_of
 from harness.plugins.registry import Registry
 from harness.results.cells import shape_of
 from harness.threats import Threat
@@ -36,11 +37,12 @@ class Alone(Task):
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(self._seed)
 
-    def features(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        return features.compute(name, self.x_train), features.compute(name, self.x_test)
+    def features(self, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
+        made = features_of(self._registry, spec, self.shape.example)
+        return made.compute(self.x_train), made.compute(self.x_test)
 
     def images(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return features.images(self.x_train), features.images(self.x_test)
+        return tensors.images(self.x_train), tensors.images(self.x_test)
 
     def learner(self, spec: str) -> Learner:
         return learner_of(self._registry, spec)
@@ -180,8 +182,7 @@ def test_label_flip_predicts_and_certifies(tiny: Dataset, registry: Registry) ->
 def test_the_influence_gives_the_scores_of_ridge_regression(tiny: Dataset) -> None:
     from harness.defenses.label_flip import ridge_influence
 
-    x = features.compute("raw", tiny.x_train).double()
-    x_test = features.compute("raw", tiny.x_test).double()
+    x, x_test = (Raw().compute(part).double() for part in (tiny.x_train, tiny.x_test))
     influence = ridge_influence(x, x_test, 3.0)(slice(0, None)).numpy()
 
     def phi(part: torch.Tensor) -> NDArray[Any]:

@@ -79,7 +79,7 @@ class Rascal(Defense):
     def covers(self):
         return frozenset({Threat.ANY})
 
-    def blocks(self, shape, learner):
+    def blocks(self, shape, lookup):
         return even_blocks(self.params.n_models, 1)
 
     def gather(self, task):

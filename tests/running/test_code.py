@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.features import maps as features
+from harness.features import hog as features
 from harness.running import code
 from harness.running.code import code_digest, constants_given_to
 

@@ -39,8 +39,15 @@ def plan(registry: Registry, data: Dataset, *selections: str) -> tuple[Cell, ...
             "bagging[learner=ridge(penalty=1.0),features=raw]",
         ),
         (
-            ["cnn(rate=0.001,epochs=2)", "cnn(epochs=2)", "cnn(epochs=2, rate=1e-3)"],
-            "bagging[learner=cnn(epochs=2),features=raw]",
+            ["logistic(penalty=0.02,steps=9)", "logistic(steps=9)", "logistic(steps=9, )"],
+            "bagging[learner=logistic(steps=9),features=raw]",
+        ),
+        (
+            [
+                "pipeline(sklearn.decomposition.PCA, sklearn.svm.SVC(kernel='rbf'))",
+                "pipeline( sklearn.decomposition.PCA(copy=True),sklearn.svm.SVC( ) )",
+            ],
+            "bagging[learner=pipeline(sklearn.decomposition.PCA, sklearn.svm.SVC),features=raw]",
         ),
         (
             [
@@ -110,12 +117,12 @@ def test_a_key_covers_the_defense_its_learners_and_what_they_rest_on(
     defense: Defense[Any],
     modules: list[str],
 ) -> None:
-    monkeypatch.setattr("harness.running.plan.code_digest", lambda *roots: roots)
+    monkeypatch.setattr("harness.running.keys.code_digest", lambda *roots: roots)
     seen: Any = code_of(defense, registry)
     names = [root.__module__ if isinstance(root, type) else root.__name__ for root in seen]
     assert type(defense) in seen
     assert type(defense.params) in seen
-    assert {"harness.features.maps", "harness.running.task"} <= set(names)
+    assert {"harness.features.tensors", "harness.running.task"} <= set(names)
     found = {name.rpartition(".")[2] for name in names}
     learners = {"ridge", "logistic", "cnn", "naive_bayes", "nearest", "estimator", "_classes"}
     assert set(modules) - {"bagging"} == found & learners

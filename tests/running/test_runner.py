@@ -47,7 +47,7 @@ class Coin(Defense[CoinParameters]):
     def covers(self) -> frozenset[Threat]:
         return frozenset({Threat.MODIFY})
 
-    def blocks(self, shape: Any, learner: Any) -> list[range]:
+    def blocks(self, shape: Any, lookup: Any) -> list[range]:
         return even_blocks(self.params.n_models, 4)
 
     def gather(self, task: Task) -> Arrays:
@@ -233,7 +233,7 @@ def test_the_evidence_key_covers_the_code(
     coins: Registry, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(coins, tiny, "coin", "bagging")
-    monkeypatch.setattr("harness.running.plan.code_digest", lambda *roots: "edited")
+    monkeypatch.setattr("harness.running.keys.code_digest", lambda *roots: "edited")
     edited = plan_of(coins, tiny, "coin", "bagging")
     assert not {cell.key for cell in plan.cells} & {cell.key for cell in edited.cells}
     # It is the same run all the same, in the same folder.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.datasets.base import Dataset
+from harness.features.raw import Raw
 from harness.plugins.registry import Registry
 from harness.running.plan import make_plan
 from harness.running.task import BlockTask, Inputs, Progress
@@ -26,12 +27,12 @@ def wait(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         nonlocal now
         now += seconds
 
-    def compute(name: str, x: object) -> Tensor:
+    def compute(features: Raw, x: object) -> Tensor:
         wait(MAKING / 2)  # of the training set, and of the test set
         return torch.zeros(1)
 
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    monkeypatch.setattr("harness.features.maps.compute", compute)
+    monkeypatch.setattr(Raw, "compute", compute)
     return wait
 
 
@@ -51,7 +52,7 @@ def test_features_are_charged_once(
     )
     inputs = Inputs(plan, torch.device("cpu"))
     if shared:
-        inputs.features("raw")
+        BlockTask(inputs, registry, plan.cells[0], range(3), 1, Silent()).features("raw")
     task = BlockTask(inputs, registry, plan.cells[0], range(3), index, Silent())
     if not inside:
         task.features("raw")

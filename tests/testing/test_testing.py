@@ -223,7 +223,7 @@ class FollowsTheTestOrder(Sound):
 class KeepsACounter(Sound):
     drawn = 0
 
-    def blocks(self, shape, learner):
+    def blocks(self, shape, lookup):
         return even_blocks(self.params.n_models, 12)
 
     def draw(self, task):
@@ -232,7 +232,7 @@ class KeepsACounter(Sound):
 
 
 class LeavesAGap(Sound):
-    def blocks(self, shape, learner):
+    def blocks(self, shape, lookup):
         return [range(10), range(11, 24)]
 
 

@@ -25,7 +25,7 @@ class PartsFollowTheSize(Dpa):
     def parts(self, shape):
         return max(1, shape.n_train // self.params.per_part)
 
-    def blocks(self, shape, learner):
+    def blocks(self, shape, lookup):
         return [range(self.parts(shape))]
 
     def gather(self, task):

@@ -13,7 +13,7 @@ from harness.defense import Arrays, Evidence
 from harness.defenses.partition import Dpa, FiniteAggregation, SsDpa, elections, training
 from harness.defenses.partition.finite_aggregation import spread_offsets
 from harness.errors import DataError, UsageError
-from harness.plugins.lookup import learner_of
+from harness.plugins.lookup import Installed
 from harness.plugins.registry import Registry
 from harness.results.cells import Cell, Plan, shape_of
 from harness.running.task import BlockTask, Inputs
@@ -35,7 +35,8 @@ def task(defense: Any, data: Dataset, registry: Registry, models: range, index: 
 
 
 def gather(defense: Any, data: Dataset, registry: Registry) -> Arrays:
-    blocks = defense.blocks(shape_of(data), lambda spec: learner_of(registry, spec))
+    shape = shape_of(data)
+    blocks = defense.blocks(shape, Installed(registry, shape.example))
     parts = [
         defense.gather(task(defense, data, registry, models, index))
         for index, models in enumerate(blocks)

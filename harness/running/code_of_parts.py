@@ -1,10 +1,11 @@
-"""The code of a learner that is only known by what it is called."""
+"""The code of a learner, or of features, that are only known by what they are called."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
+from harness.features.spec import parse_spec
 from harness.plugins.lookup import classes_behind, learner_of
 from harness.running.code import code_digest
 
@@ -16,5 +17,13 @@ def code_of_learner(registry: Registry, spec: str) -> str:
     """A digest of the code of the learner that ``spec`` names; empty where it names none."""
     try:
         return code_digest(*classes_behind(learner_of(registry, spec)))
+    except UsageError:
+        return ""
+
+
+def code_of_features(registry: Registry, name: str) -> str:
+    """The same for the features of that canonical name."""
+    try:
+        return code_digest(registry.features[parse_spec(name).name].value)
     except UsageError:
         return ""
