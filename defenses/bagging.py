@@ -22,6 +22,7 @@ from harness.defense import (
     Shape,
     Task,
     certify_field,
+    count_field,
     even_blocks,
     features_field,
 )
@@ -39,7 +40,7 @@ class BaggingParameters(Parameters):
     k: int = Field(
         50, ge=1, le=10**9, description="examples in a subsample, drawn with replacement"
     )
-    n_models: int = Field(
+    n_models: int = count_field(
         1000, ge=1, le=10**9, description="base models, N: one for each subsample"
     )
     learner: str = Field(

@@ -25,6 +25,7 @@ from harness.defense import (
     Shape,
     Task,
     certify_field,
+    count_field,
     even_blocks,
 )
 from harness.errors import UsageError
@@ -46,7 +47,7 @@ class FeatureFlipParameters(Parameters):
     """Parameters of randomised feature and label flips; the paper's defaults for MNIST 1/7."""
 
     beta: float = Field(0.3, gt=0, lt=0.5, description="probability that a value is flipped")
-    n_models: int = Field(1000, ge=1, description="classifiers, N: one for each noisy copy")
+    n_models: int = count_field(1000, ge=1, description="classifiers, N: one for each noisy copy")
     learner: str = Field(
         "naive-bayes",
         description="how a classifier is fitted; naive-bayes needs no explicit noisy copies",

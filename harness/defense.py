@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from harness.certificates import Certificate, Guarantee
 from harness.threats import Threat
@@ -39,11 +40,20 @@ class Parameters(BaseModel):
     def certify_only(cls) -> frozenset[str]:
         """The fields that only ``certify`` reads: cells that differ there share their evidence."""
         return frozenset(
-            name
-            for name, field in cls.model_fields.items()
-            if isinstance(field.json_schema_extra, dict)
-            and field.json_schema_extra.get("stage") == "certify"
+            name for name, field in cls.model_fields.items() if _stage(field) == "certify"
         )
+
+    @classmethod
+    def counts(cls) -> frozenset[str]:
+        """The fields that only say how many base models there are: see :func:`count_field`."""
+        return frozenset(
+            name for name, field in cls.model_fields.items() if _stage(field) == "count"
+        )
+
+
+def _stage(field: FieldInfo) -> object:
+    extra = field.json_schema_extra
+    return extra.get("stage") if isinstance(extra, dict) else None
 
 
 def certify_field(default: Any, **kwargs: Any) -> Any:
@@ -55,6 +65,15 @@ def features_field(seen: str) -> Any:
     """A pydantic field for ``features``, which mean the same in every defense that has them."""
     about = "auto (hog for images, else raw), or any features with parameters, as hog(cells=7)"
     return Field("auto", description=f"{seen}: {about}")
+
+
+def count_field(default: Any, **kwargs: Any) -> Any:
+    """A pydantic field: how many base models are drawn, one like another, independently.
+
+    ``blocks`` may read it and ``gather`` must not: what a block leaves is then the same however
+    many blocks follow, so that a run with more base models goes on from one with fewer.
+    """
+    return Field(default, json_schema_extra={"stage": "count"}, **kwargs)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What goes wrong in a way that a user can mend: one clear line, no traceback."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -34,6 +34,18 @@ class NoSpaceError(HarnessError):
     """The disk is full; what was finished before is kept and the run can be resumed."""
 
     exit_code = 3
+
+
+class CellFailed(HarnessError):  # noqa: N818 - what happened, as users say it
+    """Cells of a run failed; the others finished. ``failures``: by label, why; ``run``: the run."""
+
+    exit_code = 3
+
+    def __init__(self, failures: Mapping[str, str], run: object = None) -> None:
+        self.failures = dict(failures)
+        self.run = run
+        cells = "; ".join(f"{label} failed: {error}" for label, error in self.failures.items())
+        super().__init__(f"{cells} (on_error='keep' returns the run)")
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:

@@ -18,6 +18,8 @@ from harness.results.schema import CURVE_COLUMNS, SCHEMA, SUMMARY_COLUMNS
 
 # As the command line does: see harness/cli/main.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Fixtures that many tests share begin before there is a folder for one: nothing is kept for them.
+os.environ["HARNESS_STORE"] = "off"
 
 # Tests have no time limits: machines are shared.
 hypothesis.settings.register_profile("harness", deadline=None)
@@ -47,6 +49,14 @@ def tiny() -> Dataset:
 def tiny_npz(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.npz"
     np.savez(path, **tiny_arrays())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test's own evidence store: what another test trained does not count."""
+    path = tmp_path_factory.mktemp("store") / "evidence"
+    monkeypatch.setenv("HARNESS_STORE", str(path))
     return path
 
 

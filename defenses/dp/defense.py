@@ -37,6 +37,7 @@ from harness.defense import (
     Shape,
     Task,
     certify_field,
+    count_field,
     even_blocks,
     features_field,
 )
@@ -67,7 +68,7 @@ _BLOCK = {"batched": 500, "opacus": 10}
 class DifferentialPrivacyParameters(Parameters):
     """Parameters of the defense; epsilon and delta are the comparison's of Jia et al. (2021)."""
 
-    n_models: int = Field(1000, ge=1, description="models, N, each with noise of its own")
+    n_models: int = count_field(1000, ge=1, description="models, N, each with noise of its own")
     epsilon: float = Field(0.3, gt=0, le=50, description="privacy of each model, add/remove-one")
     delta: float = Field(1e-5, gt=0, lt=1, description="probability beside epsilon")
     engine: Literal["batched", "opacus"] = Field(

@@ -87,15 +87,16 @@ def command(
     from rich.console import Console
 
     from harness.comparing import machine_readable, tables
+    from harness.comparing.folders import compare_folders
     from harness.comparing.metrics import Rules
     from harness.comparing.terminal import ComparisonTable
     from harness.errors import UsageError
-    from harness.results.folder import write_output
+    from harness.results.files import write_output
 
     rules = Rules.parse(gates)
     if figure is not None and figure.suffix not in (".svg", ".png"):
         raise UsageError(f"--figure {figure}: a figure is .svg or .png")
-    found, runs = _compare(base, new, rules, wanted, allow_missing_baseline)
+    found, runs = compare_folders(base, new, rules, wanted, allow_missing=allow_missing_baseline)
     outputs: tuple[tuple[Path | None, Callable[[Comparison], str]], ...] = (
         (markdown, tables.markdown),
         (junit, machine_readable.as_junit),
@@ -110,38 +111,10 @@ def command(
     raise SystemExit(found.exit_code)
 
 
-def _compare(
-    base: Path, new: Path, rules: object, wanted: tuple[str, ...], allow_missing: bool
-) -> tuple[Comparison, tuple[RunResult, RunResult] | None]:
-    """The comparison, and both runs where both could be read."""
-    from harness.comparing.comparison import Comparison
-    from harness.comparing.judge import compare_runs
-    from harness.comparing.metrics import Rules
-    from harness.errors import RunFolderError, SchemaError
-    from harness.results.reader import load_run
-
-    assert isinstance(rules, Rules)
-    names = str(base), str(new)
-    missing = not base.exists() or (base.is_dir() and not any(base.iterdir()))
-    if missing and not allow_missing:
-        raise RunFolderError(
-            f"{base} does not exist: no baseline to compare with; publish one with "
-            f"'harness publish RUN {base}', or let a first run pass with --allow-missing-baseline"
-        )
-    try:
-        after = load_run(new)
-        if missing:
-            return Comparison(*names, missing_baseline=True), None
-        before = load_run(base)
-    except SchemaError as error:
-        return Comparison(*names, reason=str(error)), None
-    return compare_runs(before, after, rules, wanted), (before, after)
-
-
 def _draw(path: Path, found: Comparison, runs: tuple[RunResult, RunResult] | None) -> None:
     from harness.comparing.figure import figure
     from harness.report.figures import render
-    from harness.results.folder import write_output
+    from harness.results.files import write_output
 
     if runs is None or not any(t.changes for cell in found.cells for t in cell.threats):
         click.echo(f"no figure: nothing was compared, so {path} is not written", err=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.show import allowed, parameters_of
 from harness.errors import DataError, HarnessError, UsageError
 from harness.plugins.registry import PluginManager
-from harness.results.folder import write_atomically
+from harness.results.files import write_atomically
 from harness.threats import Threat, Unit, cost
 
 if TYPE_CHECKING:

@@ -12,11 +12,12 @@ Example:
 
 @click.command(epilog=_EPILOG)
 def command() -> None:
-    """What is installed: defenses, datasets, learners, features, threats."""
+    """What is installed: defenses, datasets, learners, features, suites, threats."""
     from rich.console import Console
     from rich.table import Table
 
     from harness.plugins.registry import load_registry
+    from harness.plugins.suites import built_in, load_suite
     from harness.threats import Threat
 
     registry = load_registry()
@@ -57,6 +58,7 @@ def command() -> None:
             *((n, e.value.summary, e.distribution) for n, e in features.entries.items()),
         ],
     )
+    show("Suites", [(n, load_suite(n).summary, "") for n in built_in()])
     show("Threats", [(t.value, f"r times: {t.meaning}", "") for t in Threat])
     for catalogue in registry.catalogues:
         for name, owners in catalogue.clashes.items():

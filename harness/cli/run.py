@@ -6,20 +6,26 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from harness.running.session import Session
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _EPILOG = """\b
+SUITE is a named comparison ("harness list" shows those that come with the
+harness) or a TOML file with one; options that are given win over it.
+
+\b
 Examples:
   harness run
   harness run -d bagging -d "bagging[k=20,features=raw]" --threat any
+  harness run strongest-mnist17 --seed 0 --seed 1 --seed 2
   harness run -d dp --dataset npz:my-data.npz --output results/mine
 """
-
-_TRAINED_AGAIN = "its code or a library changed since it was trained here; training it again"
 
 _OPTIONS = (
     click.option(
@@ -31,9 +37,6 @@ _OPTIONS = (
         help="A defense and its parameters; repeatable.",
     ),
     click.option(
-        "--dataset", default="mnist17", show_default=True, metavar="NAME", help="Or npz:PATH."
-    ),
-    click.option(
         "--data-root",
         type=click.Path(path_type=Path),
         help="Where data sets that are not part of the package lie or are downloaded to.",
@@ -42,24 +45,37 @@ _OPTIONS = (
         "--threat",
         "threats",
         multiple=True,
-        default=("modify", "any", "label-flip"),
-        show_default=True,
         metavar="NAME",
-        help="any, modify, insert, delete or label-flip; repeatable.",
+        help="any, modify, insert, delete or label-flip; repeatable. Default: modify, any and "
+        "label-flip.",
     ),
     click.option(
         "--alpha",
+        "alphas",
         type=float,
-        default=0.001,
-        show_default=True,
-        help="Probability that a probabilistic defense has anything certified wrongly.",
+        multiple=True,
+        help="Probability that a probabilistic defense has anything certified wrongly; repeatable. "
+        "Default: 0.001.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of everything random."),
+    click.option(
+        "--seed",
+        "seeds",
+        type=int,
+        multiple=True,
+        help="Of everything random; repeatable. Default: 0.",
+    ),
     click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N."),
     click.option(
         "--output",
         type=click.Path(path_type=Path),
-        help="The run's folder; resumed if it holds the same run. Default: runs/DATASET-PLAN.",
+        help="The run's folder; widened if it holds a run on the same data. Default: "
+        "runs/DATASET-PLAN.",
+    ),
+    click.option(
+        "--store",
+        metavar="FOLDER",
+        help="Where all runs keep what they train, or off. Default: HARNESS_STORE, else the "
+        "user's cache.",
     ),
     click.option(
         "--timeout",
@@ -68,95 +84,87 @@ _OPTIONS = (
         help="The most that a cell may take, else it fails; each runs in a process of its own. "
         "Default: no limit.",
     ),
-    click.option("--fresh", is_flag=True, help="Start over, whatever the folder holds."),
+    click.option(
+        "--fresh", is_flag=True, help="Start over, whatever the folder and the store hold."
+    ),
     click.option("--dry-run", is_flag=True, help="Show the plan and stop."),
 )
 
 
 def options(function: _Function) -> _Function:
-    """The options of ``harness run``, for every command that trains."""
+    """The options of every command that trains."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
 
 
 @click.command(epilog=_EPILOG)
+@click.argument("suite", required=False)
+@click.option("--dataset", metavar="NAME", help="Or npz:PATH. Default: mnist17.")
 @options
-def command(defenses: tuple[str, ...], **chosen: Any) -> None:
+def command(suite: str | None, **chosen: Any) -> None:
     """Train, certify and compare defenses.
 
-    Without arguments: the paper's comparison on MNIST 1/7. What was trained is kept in the output
-    folder; another alpha or threat for the same run trains nothing.
+    Without arguments: the paper's comparison on MNIST 1/7. What was trained is kept in the evidence
+    store: another alpha, threat, certificate or folder trains nothing again.
     """
-    execute(defenses, **chosen)
-
-
-def execute(
-    defenses: Sequence[str],
-    *,
-    dataset: str,
-    data_root: Path | None,
-    threats: Sequence[str],
-    alpha: float,
-    seed: int,
-    device: str,
-    output: Path | None,
-    timeout: float | None,
-    fresh: bool,
-    dry_run: bool,
-) -> None:
-    """Does what the options say. Raises SystemExit(3) where a cell failed."""
-    from harness.cli.output import print_plan, print_summary
-    from harness.cli.progress import show_progress
-    from harness.plugins.registry import load_dataset, load_registry
-    from harness.report.write import write_report
-    from harness.results.folder import open_run
-    from harness.results.writer import write_manifest, write_results
-    from harness.running.machine import choose_device
-    from harness.running.plan import make_plan
-    from harness.running.runner import Runner
-    from harness.threats import parse_threat
-
-    _check_timeout(timeout)
-    parsed = [parse_threat(name) for name in threats]
-    registry = load_registry()
-    chosen = choose_device(device)
-    plan = make_plan(
-        registry,
-        defenses,
-        load_dataset(registry, dataset, data_root),
-        threats=parsed,
-        alpha=alpha,
-        seed=seed,
-    )
-    for reason in plan.left_out:
-        click.echo(f"left out: {reason}", err=True)
-    path = output or Path("runs") / plan.folder_name()
+    dry_run = chosen.pop("dry_run")
+    planned = plan(suite, **chosen)
     if dry_run:
-        print_plan(plan, registry, path)
-        return
-    words = ["harness", *sys.argv[1:]]
-    with open_run(path, plan.identity(), fresh=fresh) as folder, show_progress() as progress:
-        for label in folder.drop_stale({cell.label: cell.stem for cell in plan.cells}):
-            progress.note(f"{label}: {_TRAINED_AGAIN}")
-        write_manifest(folder, plan, chosen, words)
-        try:
-            results = Runner(plan, folder, registry, chosen, progress, timeout).run()
-        except KeyboardInterrupt:
-            again = shlex.join(words[:1] + [w for w in words[1:] if w != "--fresh"])
-            raise KeyboardInterrupt(f"finished blocks are kept; go on with: {again}") from None
-        write_results(folder, plan, results, chosen, words)
-        progress.note("drawing the report")
-        write_report(path)
-    print_summary(path)
-    if any(result.error for result in results):
+        show(planned)
+    elif execute(planned):
         raise SystemExit(3)
 
 
-def _check_timeout(timeout: float | None) -> None:
-    from threading import TIMEOUT_MAX
+def plan(
+    suite: str | None,
+    *,
+    defenses: Sequence[str],
+    threats: Sequence[str],
+    alphas: Sequence[float],
+    seeds: Sequence[int],
+    output: Path | None,
+    **chosen: Any,
+) -> Session:
+    """What the options ask for, everything checked, with a folder; says what is left out."""
+    from dataclasses import replace
 
-    from harness.errors import UsageError
+    from harness.running.session import prepare
 
-    if timeout is not None and not 0 < timeout <= TIMEOUT_MAX:
-        raise UsageError(f"--timeout must be a number of seconds above 0, found {timeout:g}")
+    planned = prepare(
+        suite if suite or not defenses else list(defenses),
+        defenses=defenses if suite else (),
+        threats=threats or None,
+        alpha=alphas or None,
+        seed=seeds or None,
+        output=output,
+        **chosen,
+    )
+    for reason in planned.plan.left_out:
+        click.echo(f"left out: {reason}", err=True)
+    if output is None:
+        planned = replace(planned, folder=Path("runs") / planned.plan.folder_name())
+    return planned
+
+
+def show(planned: Session) -> None:
+    """What ``--dry-run`` shows."""
+    from harness.cli.output import print_plan
+
+    assert planned.folder is not None
+    print_plan(planned.plan, planned.registry, planned.folder)
+
+
+def execute(planned: Session) -> bool:
+    """Does what was planned and prints the summary. Returns whether a cell failed."""
+    from harness.api import carry_out
+    from harness.cli.output import print_summary
+
+    words = ["harness", *sys.argv[1:]]
+    try:
+        run = carry_out(planned, words, progress=True)
+    except KeyboardInterrupt:
+        again = shlex.join(words[:1] + [w for w in words[1:] if w != "--fresh"])
+        raise KeyboardInterrupt(f"finished blocks are kept; go on with: {again}") from None
+    print_summary(run.folder)
+    return any(cell.label in run.failures for cell in planned.plan.cells)

@@ -2,64 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
+from pathlib import Path
 from typing import Any
 
 import click
 
-from harness.cli.run import execute, options
+from harness.cli.run import execute, options, plan, show
 
 _EPILOG = """\b
 Examples:
   harness sweep -d "bagging[k=10|20|50|100]"
+  harness sweep -d "bagging[k=10..100:10]" --seed 0 --seed 1 --seed 2
   harness sweep -d "bagging[k=20|50,features=raw|hog]" -d "dp[epsilon=0.1|0.3]" --threat any
+  harness sweep -d "dpa[n_models=500|1000]" --dataset mnist17 --dataset npz:mine.npz
 """
 
 
 @click.command(epilog=_EPILOG)
+@click.option(
+    "--dataset",
+    "datasets",
+    multiple=True,
+    metavar="NAME",
+    help="Or npz:PATH; repeatable, a run for each. Default: mnist17.",
+)
 @options
-def command(defenses: tuple[str, ...], **chosen: Any) -> None:
+def command(datasets: tuple[str, ...], **chosen: Any) -> None:
     """Train and compare every combination of parameters.
 
-    As run, but a parameter may have alternatives: NAME[KEY=VALUE|VALUE,...]. The report adds the
-    Pareto front: which combination proves most at which r.
+    As run, but a parameter may have alternatives, NAME[KEY=VALUE|VALUE,...], or a range,
+    NAME[KEY=FIRST..LAST:STEP]. The report shows radius, accuracy and cost against the parameter,
+    and which combination proves most at which r.
     """
     from harness.errors import UsageError
+    from harness.plugins.alternatives import expand
+    from harness.results.cells import file_name
 
-    if not defenses:
+    if not chosen["defenses"]:
         raise UsageError('nothing to sweep over: give -d "NAME[KEY=VALUE|VALUE]"')
-    execute([cell for text in defenses for cell in expand(text)], **chosen)
-
-
-def expand(text: str) -> Iterator[str]:
-    """The selections that ``NAME[KEY=VALUE|VALUE,...]`` stands for, the last key moving fastest.
-
-    A | inside brackets or quotes is part of its value. Raises UsageError for an alternative that is
-    empty or given twice, and for what is no selection at all.
-
-    >>> list(expand("bagging[k=10|20,learner='a|b']"))
-    ["bagging[k=10,learner='a|b']", "bagging[k=20,learner='a|b']"]
-    """
-    from harness.plugins.selection import Selection
-
-    selection = Selection.parse(text)
-    if not selection.parameters:
-        yield selection.name
-        return
-    choices = [_alternatives(key, value, text) for key, value in selection.parameters]
-    for chosen in product(*choices):
-        yield f"{selection.name}[{','.join(chosen)}]"
-
-
-def _alternatives(key: str, value: str, text: str) -> list[str]:
-    from harness.errors import UsageError
-    from harness.plugins.selection import split
-
-    values = [part.strip() for part in split(value, "|", text)]
-    if not all(values):
-        raise UsageError(f"{key} has an empty alternative in {text!r}")
-    twice = next((v for i, v in enumerate(values) if v in values[:i]), None)
-    if twice is not None:
-        raise UsageError(f"{key}={twice} is given twice in {text!r}")
-    return [f"{key}={one}" for one in values]
+    chosen["defenses"] = [cell for text in chosen["defenses"] for cell in expand(text)]
+    dry_run, output = chosen.pop("dry_run"), chosen.pop("output")
+    several = len(datasets) > 1
+    plans = []
+    for dataset in datasets or (None,):
+        folder = Path(output) / file_name(dataset) if output and several and dataset else output
+        plans.append(plan(None, dataset=dataset, output=folder, **chosen))
+    folders = [planned.folder for planned in plans]
+    for planned in plans:
+        if folders.count(planned.folder) > 1:
+            raise UsageError(f"two of the data sets would both go to {planned.folder}")
+    failed = False
+    for planned in plans:
+        if several:
+            click.echo(f"{planned.plan.dataset.name}:")
+        if dry_run:
+            show(planned)
+        else:
+            failed = execute(planned) or failed
+    if failed:
+        raise SystemExit(3)

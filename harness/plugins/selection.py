@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,40 +15,77 @@ if TYPE_CHECKING:
 
 _OPENING, _CLOSING = "([{", ")]}"
 
+SETTINGS = ("seed", "alpha")
+"""What is no parameter of a defense and may be chosen for each cell."""
+
 
 @dataclass(frozen=True)
 class Selection:
-    """What was asked for: the name of a defense and the parameters given, still as text."""
+    """What was asked for: the name of a defense and the parameters given, still as text.
+
+    ``settings`` are the seed and the alpha of the cell itself, where they are given.
+    """
 
     name: str
     parameters: tuple[tuple[str, str], ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Selection:
-        """Reads ``name`` or ``name[key=value,...]``; values may hold brackets and quotes.
+        """Reads ``name`` or ``name[key=value,...]``; values may hold brackets and quotes. Both may
+        be followed by ``@seed=NUMBER``, ``@alpha=NUMBER`` or ``@seed=NUMBER,alpha=NUMBER``.
 
         Raises UsageError with one line for anything else.
 
         >>> Selection.parse("bagging[k=20,learner=ridge(penalty=1, x='a,b')]").parameters
         (('k', '20'), ('learner', "ridge(penalty=1, x='a,b')"))
         """
-        name, bracket, rest = text.strip().partition("[")
+        body, settings = _cut_settings(text)
+        name, bracket, rest = body.partition("[")
         name = name.strip()
         if not name:
             raise UsageError(f"no defense is named in {text!r}; wanted NAME or NAME[key=value,...]")
         if not bracket:
-            return cls(name)
+            return cls(name, (), settings)
         if not rest.endswith("]"):
             raise UsageError(f"{text!r} does not end with a bracket; wanted {name}[key=value,...]")
-        pairs: dict[str, str] = {}
-        for part in split(rest[:-1], ",", text):
-            key, equals, value = (piece.strip() for piece in part.partition("="))
-            if not (key and equals and value):
-                raise UsageError(f"{part.strip()!r} in {text!r} is not of the form key=value")
-            if key in pairs:
-                raise UsageError(f"{key} is given twice in {text!r}")
-            pairs[key] = value
-        return cls(name, tuple(pairs.items()))
+        return cls(name, _pairs(rest[:-1], text), settings)
+
+    def settled(self, fields: Collection[str]) -> Selection:
+        """The same with a seed and an alpha that stand in the brackets moved out of them, unless
+        the defense has parameters of these names among its ``fields``.
+
+        Raises UsageError for one that is given twice.
+        """
+        mine = tuple(
+            pair for pair in self.parameters if pair[0] in SETTINGS and pair[0] not in fields
+        )
+        for key, _ in mine:
+            if key in dict(self.settings):
+                raise UsageError(f"{key} is given twice for {self.name}")
+        rest = tuple(pair for pair in self.parameters if pair not in mine)
+        return Selection(self.name, rest, self.settings + mine)
+
+    @property
+    def seed(self) -> int | None:
+        """The cell's own seed. Raises UsageError for what is no whole number of at least 0."""
+        text = dict(self.settings).get("seed")
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit()):
+            raise UsageError(
+                f"{self.name}: the seed must be a whole number of at least 0, found {text}"
+            )
+        return int(text)
+
+    @property
+    def alpha(self) -> float | None:
+        """The cell's own alpha. Raises UsageError for what is no number."""
+        text = dict(self.settings).get("alpha")
+        try:
+            return None if text is None else float(text)
+        except ValueError:
+            raise UsageError(f"{self.name}: alpha must be a number, found {text}") from None
 
     def build(self, defense: type[Defense[Any]]) -> Defense[Any]:
         """The defense with these parameters. Raises UsageError for what its model refuses."""
@@ -63,6 +100,34 @@ class Selection:
         except ValidationError as error:
             raise UsageError(_explain(self.name, error, defense.Params)) from None
         return defense(params)
+
+
+def _cut_settings(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """``text`` without what follows an @ behind its name or its brackets, and that."""
+    head, bracket, tail = text.strip().rpartition("]")
+    outside = tail if bracket else text.strip()
+    body, at, settings = outside.partition("@")
+    if not at:
+        return text.strip(), ()
+    pairs = _pairs(settings, text)
+    for key, _ in pairs:
+        if key not in SETTINGS:
+            raise unknown(f"setting in {text!r}", key, SETTINGS)
+    if not pairs:
+        raise UsageError(f"nothing follows the @ in {text!r}; wanted @seed=NUMBER or @alpha=NUMBER")
+    return head + bracket + body.strip(), pairs
+
+
+def _pairs(inside: str, text: str) -> tuple[tuple[str, str], ...]:
+    pairs: dict[str, str] = {}
+    for part in split(inside, ",", text):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"{part.strip()!r} in {text!r} is not of the form key=value")
+        if key in pairs:
+            raise UsageError(f"{key} is given twice in {text!r}")
+        pairs[key] = value
+    return tuple(pairs.items())
 
 
 def label(name: str, params: Parameters) -> str:

@@ -10,5 +10,6 @@ BUILT_IN = {
     "publish": "The small, diffable form of a run, to commit as a baseline.",
     "report": "Draw the report of a run again, or of several runs in one.",
     "new-defense": "A plugin project with a defense that works, and its tests: start here.",
+    "cache": "The evidence store: what it holds, and getting rid of it.",
     "doctor": "Versions, devices and plugins, and what is wrong with them.",
 }

@@ -13,7 +13,7 @@ from harness.errors import RunFolderError
 from harness.report.figures import render
 from harness.report.pictures import TITLES, pictures
 from harness.report.tables import summary_markdown
-from harness.results.folder import write_atomically
+from harness.results.files import write_atomically
 from harness.results.pointwise import load_pointwise, pointwise_csv
 from harness.results.published import KEY, is_published, sealed
 from harness.results.reader import RunResult, curves_csv, load_run

@@ -11,7 +11,8 @@ from harness.report.figures import render
 from harness.report.html import report_html
 from harness.report.pictures import pictures
 from harness.report.tables import summary_markdown
-from harness.results.folder import RunFolder, write_atomically
+from harness.results.files import write_atomically
+from harness.results.folder import RunFolder
 from harness.results.published import is_published
 from harness.results.reader import RunResult, combine, curves_csv, load_run, stored
 
@@ -25,6 +26,16 @@ def write_report(folder: Path) -> list[Path]:
     result = load_run(folder)
     if is_published(result.manifest):
         raise UsageError(f"{folder} is a published report, which is not drawn again: give --output")
+    return _write(result, folder)
+
+
+def write_report_to(result: RunResult, folder: Path) -> list[Path]:
+    """Draws the report of a run that was read before into a folder that holds no run.
+
+    Returns what it wrote. Raises RunFolderError.
+    """
+    if RunFolder(folder).manifest() is not None:
+        raise RunFolderError(f"{folder} holds a run, which a report would overwrite; name another")
     return _write(result, folder)
 
 

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One defense with its parameters, on the run's data set and seed.
+    """One defense with its parameters, on the run's data set, with a seed and an alpha.
 
-    ``defense`` is None where its plugin could not be loaded; ``error`` says why.
+    ``label`` names it in the run; cells that differ in nothing but the seed are of one ``group``.
+    ``key`` names its evidence, ``blocks_key`` its blocks, which cells with more or fewer base
+    models share. ``defense`` is None where its plugin could not be loaded; ``error`` says why.
     """
 
     label: str
@@ -33,17 +35,33 @@ class Cell:
     distribution: str
     defense: Defense[Any] | None
     key: str
+    blocks_key: str = ""
+    seed: int = 0
+    alpha: float = 0.001
+    group: str = ""
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.label)
 
     @property
     def stem(self) -> str:
         """What the names of its files begin with."""
         return f"{self.name}-{self.key}"
 
+    @property
+    def blocks_stem(self) -> str:
+        """What its blocks are kept under."""
+        return f"{self.name}-{self.blocks_key or self.key}"
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a run and what they have in common."""
+    """The cells of a run and what they have in common.
+
+    ``seed`` and ``alpha`` are the run's first ones, which labels do not mention.
+    """
 
     dataset: Dataset
     seed: int
@@ -51,7 +69,9 @@ class Plan:
     alpha: float
     cells: tuple[Cell, ...]
     left_out: tuple[str, ...] = ()
-    """Defenses of the default comparison that this data set does not suit, and why."""
+    """Defenses of a suite that this data set does not suit, and why."""
+    suite: str | None = None
+    """The name of the suite that the cells come from."""
 
     @cached_property
     def shape(self) -> Shape:
@@ -59,11 +79,12 @@ class Plan:
         return shape_of(self.dataset)
 
     def identity(self) -> dict[str, Any]:
-        """What makes it the same run: with other code it is, and what changed is trained again."""
+        """What the run is called after; a folder may be widened by what another plan asks for."""
         return {
             "dataset": self.dataset.name,
             "digest": self.dataset.digest,
             "seed": self.seed,
+            "alpha": self.alpha,
             "cells": sorted(cell.label for cell in self.cells),
         }
 
@@ -74,9 +95,18 @@ class Plan:
 
     def folder_name(self) -> str:
         """The name of the folder that the run gets unless another is given."""
-        source, _, argument = self.dataset.name.partition(":")
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(argument).stem).strip("-")
-        return "-".join(part for part in (source, stem, self.digest()) if part)
+        return f"{file_name(self.dataset.name)}-{self.digest()}"
+
+
+def file_name(dataset: str) -> str:
+    """What a folder of results on that data set is called.
+
+    >>> file_name("mnist17"), file_name("npz:some where/my data.npz")
+    ('mnist17', 'npz-my-data')
+    """
+    source, _, argument = dataset.partition(":")
+    texts = (source, Path(argument).stem)
+    return "-".join(filter(None, (re.sub(r"[^A-Za-z0-9_-]+", "-", t).strip("-") for t in texts)))
 
 
 def shape_of(dataset: Dataset) -> Shape:
@@ -116,6 +146,8 @@ class CellResult:
     """The kind of machine that trained it; None where that is not known or blocks differ."""
     unfitted: Mapping[str, int] = field(default_factory=dict)
     """How many base models were not fitted as intended, by reason."""
+    features: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that features took which it shares with other cells, by their name; not in train_s"""
     error: str | None = None
 
     @property

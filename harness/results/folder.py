@@ -1,31 +1,25 @@
 """The run's folder: what was finished stays finished, and nothing is ever half-written.
 
 Every file is written under a temporary name, flushed to the disk and renamed. Evidence is stored as
-``evidence/NAME-KEY.npz``; while it is being gathered, its blocks lie in the folder of that name.
+``evidence/NAME-KEY.npz``; where there is no evidence store, its blocks lie in the folder of that
+name while it is being gathered.
 """
 
 from __future__ import annotations
 
-import errno
-import io
 import json
-import os
 import re
 import shutil
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from filelock import FileLock, Timeout
 
-from harness.errors import NoSpaceError, RunFolderError
+from harness.errors import RunFolderError
+from harness.results.files import Stored, explained, npz_bytes, read_npz, write_atomically
 
-_META = "_meta"
 _LEAVES = (
     "evidence",
     "failures",
@@ -44,82 +38,6 @@ _NAMED_BY_KEY = re.compile(r"(.+-)([0-9a-f]{16})?(-\d+)?")
 """Names in ``evidence/``, ``logs/`` and ``failures/``; no key: its plugin could not be loaded."""
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Arrays that were stored, with what was measured while they were made."""
-
-    arrays: Mapping[str, NDArray[Any]]
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all. Raises NoSpaceError, RunFolderError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise _explained(path, error) from error
-
-
-def write_output(path: Path, content: bytes) -> None:
-    """Writes a file that the user named: whole or not at all, unless it is a pipe or a device."""
-    if path.exists() and not path.is_file():
-        try:
-            path.write_bytes(content)
-        except OSError as error:
-            raise _explained(path, error) from error
-    else:
-        write_atomically(path.resolve(), content)  # a link keeps pointing where it points
-
-
-def _explained(path: Path, error: OSError) -> NoSpaceError | RunFolderError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpaceError(
-            f"no space left for {path}; finished blocks are kept: "
-            "make room and run the same command again"
-        )
-    return RunFolderError(f"cannot write {path}: {error.strerror}")
-
-
-def npz_bytes(arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any] | None = None) -> bytes:
-    """An .npz file of arrays, never pickled; the same bytes for the same content."""
-    stored = dict(arrays)
-    if meta is not None:
-        text = json.dumps(meta, sort_keys=True).encode()
-        stored[_META] = np.frombuffer(text, dtype=np.uint8)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in stored.items():
-            member = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, so that bytes do not change
-            member.compress_type = zipfile.ZIP_DEFLATED
-            member.external_attr = 0o644 << 16
-            with archive.open(member, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def read_npz(path: Path) -> Stored | None:
-    """What :func:`npz_bytes` stored; None where there is no file or it is damaged."""
-    try:
-        # Opened here, because NumPy leaves a file open that turns out not to be an archive.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        return None  # RuntimeError: zipfile's word for what it takes for encrypted or unknown
-    meta = arrays.pop(_META, None)
-    try:
-        return Stored(arrays, json.loads(meta.tobytes()) if meta is not None else {})
-    except ValueError:
-        return None
-
-
 def _whole(stored: Stored | None) -> Stored | None:
     """What was stored with its measurements; a file without them is damaged."""
     return stored if stored is not None and stored.meta else None
@@ -134,26 +52,13 @@ class RunFolder:
     def evidence_path(self, name: str, key: str) -> Path:
         return self.path / "evidence" / f"{name}-{key}.npz"
 
-    def _block_path(self, name: str, key: str, index: int) -> Path:
-        return self.evidence_path(name, key).with_suffix("") / f"{index:06d}.npz"
-
     def evidence(self, name: str, key: str) -> Stored | None:
         """The finished evidence of that key, or None."""
         return _whole(read_npz(self.evidence_path(name, key)))
 
-    def block(self, name: str, key: str, index: int) -> Stored | None:
-        """One finished block, or None."""
-        return _whole(read_npz(self._block_path(name, key, index)))
-
-    def save_block(self, name: str, key: str, index: int, stored: Stored) -> None:
-        """Keeps a finished block; from then on it is never trained again."""
-        write_atomically(self._block_path(name, key, index), npz_bytes(stored.arrays, stored.meta))
-
     def save_evidence(self, name: str, key: str, stored: Stored) -> None:
-        """Keeps the merged evidence and removes its blocks."""
-        path = self.evidence_path(name, key)
-        write_atomically(path, npz_bytes(stored.arrays, stored.meta))
-        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+        """Keeps the merged evidence."""
+        write_atomically(self.evidence_path(name, key), npz_bytes(stored.arrays, stored.meta))
 
     def write(self, name: str, content: bytes | str) -> None:
         """Writes one of the run's files, atomically."""
@@ -177,14 +82,16 @@ class RunFolder:
         ours = isinstance(manifest, dict) and {"schema", "plan"} <= manifest.keys()
         return manifest if ours else None
 
-    def drop_stale(self, wanted: Mapping[str, str]) -> list[str]:
-        """Removes what other code left; ``wanted`` is each cell's label and NAME-KEY.
+    def drop_stale(self, wanted: Mapping[str, str], blocks: Collection[str] = ()) -> list[str]:
+        """Removes what other code left; ``wanted`` is each cell's label and NAME-KEY, ``blocks``
+        what their blocks are kept under.
 
         Returns the labels of cells whose evidence or blocks are gone, so that they must be trained
         again. NAME- without a key is a cell that cannot be loaded; its evidence stays until it can.
         Call it before the manifest is written anew: it tells which evidence was whose.
         """
-        gone = set()
+        gone: set[str] = set()
+        known = {*wanted.values(), *blocks}
         for folder in ("evidence", "failures", "logs"):
             for path in sorted((self.path / folder).glob("*")):
                 named = _NAMED_BY_KEY.fullmatch(path.name.removesuffix(path.suffix))
@@ -192,12 +99,18 @@ class RunFolder:
                     continue
                 name, key, _ = named.groups()
                 stem = name + (key or "")
-                if stem in wanted.values() or (folder == "evidence" and name in wanted.values()):
+                evidence = folder == "evidence"
+                if stem in wanted.values() or (evidence and {stem, name} & known):
                     continue
                 _remove(path)
-                if folder == "evidence":
+                if evidence:
                     gone |= {stem, name}
         cells = (self.manifest() or {}).get("cells", ())
+        for cell in cells:  # its blocks may lie in a store
+            old, new = cell.get("evidence"), wanted.get(cell.get("label"))
+            trained = cell.get("status") in ("finished", "failed") and not old.endswith("-")
+            if trained and new not in (None, old) and not new.endswith("-"):
+                gone.add(old)
         before = {cell.get("label"): cell.get("evidence") for cell in cells}
         return [label for label in wanted if before.get(label) in gone]
 
@@ -214,25 +127,30 @@ def _remove(path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise _explained(path, error) from error
+        raise explained(path, error) from error
 
 
 @contextmanager
-def open_run(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterator[RunFolder]:
+def open_run(
+    path: Path, identity: Mapping[str, Any], *, fresh: bool, widen: bool = False
+) -> Iterator[RunFolder]:
     """The folder for a run with that identity, locked against other processes.
 
     A folder that holds the same run is resumed, also with other code (see
-    :meth:`RunFolder.drop_stale`); ``fresh`` empties it first. Raises RunFolderError for one that
-    holds another run or other files, that is in use, or that cannot be written.
+    :meth:`RunFolder.drop_stale`), and with ``widen`` one that holds other cells on the same data;
+    ``fresh`` empties it first. Raises RunFolderError for one that holds another run or other files,
+    that is in use, or that cannot be written.
     """
     locked_before = (path / _LOCK).exists()  # only runs leave one
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / _LOCK, "a")  # noqa: SIM115 - held as long as the run
+        lock = FileLock(path / _LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunFolderError(f"{path} is in use by another run") from None
     except OSError as error:
-        raise _explained(path, error) from error
+        raise explained(path, error) from error
     with lock:
-        _lock(lock, path)
         folder = RunFolder(path)
         try:
             found = folder.manifest()
@@ -253,7 +171,9 @@ def open_run(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterato
             raise RunFolderError(f"{path} is a published report; name another --output")
         if fresh:
             folder.clear()
-        elif found is not None and (differs := _difference(found.get("plan"), identity)):
+        elif found is not None and (
+            differs := _difference(found.get("plan"), identity, widen=widen)
+        ):
             raise RunFolderError(
                 f"{path} holds another run ({differs}); "
                 "name another --output or give --fresh to start over"
@@ -263,24 +183,13 @@ def open_run(path: Path, identity: Mapping[str, Any], *, fresh: bool) -> Iterato
         yield folder
 
 
-def _lock(file: io.TextIOWrapper, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs into one folder are then not noticed
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise RunFolderError(f"{path} is in use by another run") from None
-
-
-def _difference(found: object, wanted: Mapping[str, Any]) -> str | None:
+def _difference(found: object, wanted: Mapping[str, Any], widen: bool) -> str | None:
     if not isinstance(found, Mapping):
         return "of another version"
-    for key, name in (("dataset", "dataset"), ("digest", "the data"), ("seed", "seed")):
-        if found.get(key) != wanted[key]:
-            if key == "digest":
-                return "its data have changed"
-            return f"its {name} is {found.get(key)}, not {wanted[key]}"
+    if found.get("digest") != wanted["digest"]:
+        if found.get("dataset") != wanted["dataset"]:
+            return f"its dataset is {found.get('dataset')}, not {wanted['dataset']}"
+        return "its data have changed"
     theirs = sorted(found.get("cells", ()))
-    return None if theirs == wanted["cells"] else f"its defenses are {', '.join(theirs)}"
+    same = widen or theirs == wanted["cells"]
+    return None if same else f"its defenses are {', '.join(theirs)}"

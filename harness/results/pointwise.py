@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import RunFolderError
-from harness.results.folder import read_npz
+from harness.results.files import read_npz
 from harness.results.published import KEY, is_published
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """The form of a run's folder: what those who write it and those who read it have in common."""
 
-SCHEMA = 2
-"""Of the manifest and of the files beside it. Since 2, ``summary.csv`` has a ``kind``."""
+SCHEMA = 3
+"""Of the manifest and of the files beside it. Since 2, ``summary.csv`` has a ``kind``; since 3,
+cells have a seed and an alpha of their own, and ``train_s`` is without shared features."""
 
 NOT_COVERED = "not covered"
 """The guarantee of a row whose certificate does not cover the row's threat."""

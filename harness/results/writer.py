@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,8 @@ import numpy as np
 from harness.certificates import PointwiseCertificate
 from harness.proofs.curves import SUMMARY_R
 from harness.results import provenance
-from harness.results.folder import npz_bytes
+from harness.results.earlier import Earlier
+from harness.results.files import npz_bytes
 from harness.results.schema import (
     ACCURACY,
     CURVE_COLUMNS,
@@ -50,32 +52,70 @@ def write_results(
     results: Sequence[CellResult],
     device: torch.device,
     command: Sequence[str],
+    earlier: Earlier = Earlier(),  # noqa: B008 - it is frozen
 ) -> None:
-    """Writes ``curves.csv``, ``summary.csv``, ``certificates.npz`` and ``manifest.json``."""
-    write_tables(folder, results, plan.dataset.y_test)
-    folder.write("manifest.json", _json(manifest(plan, device, command, results)))
+    """Writes ``curves.csv``, ``summary.csv``, ``certificates.npz`` and ``manifest.json``.
+
+    Cells of an ``earlier`` run in the folder that this one left out stay as they were.
+    """
+    kept = earlier.without({cell.label for cell in plan.cells})
+    write_tables(folder, results, plan.dataset.y_test, kept, _order(plan, earlier))
+    folder.write("manifest.json", _json(manifest(plan, device, command, results, earlier)))
+
+
+def _order(plan: Plan, earlier: Earlier) -> dict[str, int]:
+    """The place of every cell: those that were there first stay first."""
+    labels = [*earlier.labels, *(cell.label for cell in plan.cells)]
+    return {label: place for place, label in enumerate(dict.fromkeys(labels))}
 
 
 def write_tables(
-    folder: RunFolder, results: Sequence[CellResult], labels: NDArray[np.int64] | None
+    folder: RunFolder,
+    results: Sequence[CellResult],
+    labels: NDArray[np.int64] | None,
+    kept: Earlier = Earlier(),  # noqa: B008 - it is frozen
+    order: Mapping[str, int] | None = None,
 ) -> None:
     """Writes ``curves.csv``, ``summary.csv`` and ``certificates.npz``.
+
+    ``kept``: cells that are there already; ``order``: the place of each cell, by its label.
 
     A threat that is not covered has one row in ``curves.csv``, which says so. ``labels`` (e,), the
     true ones; without them what the curves count are predictions, and the columns are called so.
     """
     known = labels is not None
-    folder.write("curves.csv", _csv(CURVE_COLUMNS, _curve_rows(results), labelled=known))
-    rows = _summary_rows(results, labelled=known)
-    folder.write("summary.csv", _csv(SUMMARY, rows, labelled=known))
-    folder.write("certificates.npz", npz_bytes(_certificates(results, labels)))
+    places = order or {}
+
+    def ordered(*rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        return sorted(chain(*rows), key=lambda row: places.get(row["defense"], 0))
+
+    curves = ordered(kept.curves, _curve_rows(results))
+    summary = ordered(kept.summary, _summary_rows(results, labelled=known))
+    folder.write("curves.csv", _csv(CURVE_COLUMNS, curves, labelled=known))
+    folder.write("summary.csv", _csv(SUMMARY, summary, labelled=known))
+    arrays = {**_certificates(results, labels), **kept.certificates}
+    folder.write("certificates.npz", npz_bytes(arrays))
 
 
 def write_manifest(
-    folder: RunFolder, plan: Plan, device: torch.device, command: Sequence[str]
+    folder: RunFolder,
+    plan: Plan,
+    device: torch.device,
+    command: Sequence[str],
+    earlier: Earlier = Earlier(),  # noqa: B008 - it is frozen
 ) -> None:
-    """Writes the manifest of a run that begins, so that the folder can be resumed."""
-    folder.write("manifest.json", _json(manifest(plan, device, command)))
+    """Writes the manifest of a run that begins, so that the folder can be resumed.
+
+    A cell that an earlier run finished there, from the same evidence, is finished still.
+    """
+    begun = manifest(plan, device, command, None, earlier)
+    done = {c["label"]: c for c in earlier.cells if c.get("status") == "finished"}
+    same = [done.get(cell["label"], {}) for cell in begun["cells"]]
+    begun["cells"] = [
+        old if old.get("evidence") == cell["evidence"] else cell
+        for old, cell in zip(same, begun["cells"], strict=True)
+    ]
+    folder.write("manifest.json", _json(begun))
 
 
 def manifest(
@@ -83,12 +123,16 @@ def manifest(
     device: torch.device,
     command: Sequence[str],
     results: Sequence[CellResult] | None = None,
+    earlier: Earlier = Earlier(),  # noqa: B008 - it is frozen
 ) -> dict[str, Any]:
     """Where a result comes from; without results, the manifest of a run that begins."""
     import torch
 
     data = plan.dataset
     found = {result.cell.label: result for result in results or ()}
+    cells = {cell["label"]: cell for cell in earlier.without([c.label for c in plan.cells]).cells}
+    cells |= {cell.label: _cell(cell, found.get(cell.label)) for cell in plan.cells}
+    order = _order(plan, earlier)
     return {
         "schema": SCHEMA,
         "command": list(command),
@@ -104,8 +148,9 @@ def manifest(
         },
         "seed": plan.seed,
         "alpha": plan.alpha,
-        "threats": [threat.value for threat in plan.threats],
-        "cells": [_cell(cell, found.get(cell.label)) for cell in plan.cells],
+        "suite": plan.suite,
+        "threats": list(dict.fromkeys([*earlier.threats, *(t.value for t in plan.threats)])),
+        "cells": sorted(cells.values(), key=lambda cell: order[cell["label"]]),
         "left_out": list(plan.left_out),
         "versions": provenance.versions(),
         "machine": provenance.machine(),
@@ -124,6 +169,9 @@ def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
         "distribution": cell.distribution,
         "title": cell.defense.title if cell.defense else None,
         "paper": cell.defense.paper if cell.defense else None,
+        "group": cell.group,
+        "seed": cell.seed,
+        "alpha": cell.alpha,
         "params": cell.defense.params.model_dump(mode="json") if cell.defense else {},
         "evidence": cell.stem,
         "status": "started",
@@ -143,6 +191,7 @@ def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
             "calibration_s": result.calibration_s,
             "machine": result.machine,
             "unfitted": dict(result.unfitted),
+            "features": dict(result.features),
         }
     return row
 

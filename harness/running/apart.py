@@ -28,6 +28,7 @@ from harness.certificates import Certificate, FloatArray, IntArray, Kind, Pointw
 from harness.errors import HarnessError, NoSpaceError, RunFolderError
 from harness.proofs.curves import Curve
 from harness.running.containment import describe
+from harness.running.keeping import Keeping
 from harness.running.plan import make_plan
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _work(shop: Workshop, cell: Cell, timeout: float) -> tuple[Any, ...]:
     cells = [one if one is cell else replace(one, defense=None) for one in shop.plan.cells]
     plan = replace(shop.plan, cells=tuple(cells))
     index = next(i for i, one in enumerate(cells) if one is cell)
-    return plan, index, shop.folder.path.absolute(), shop.device, timeout
+    return plan, index, shop.folder.path.absolute(), shop.keeping.terms, shop.device, timeout
 
 
 class _Process:
@@ -254,9 +255,9 @@ def _main(messages: Connection, output: Connection) -> None:
 
     parent = _Parent(messages)
     try:
-        plan, index, path, device, timeout = messages.recv()
+        plan, index, path, terms, device, timeout = messages.recv()
         registry = load_registry()
-        edited = _has_other_code(plan, plan.cells[index], registry)
+        edited = _has_other_code(plan, plan.cells[index], registry, device.type)
     except (Exception, SystemExit) as error:
         parent.say("raise", HarnessError(_unsendable(error)))
         return
@@ -266,8 +267,10 @@ def _main(messages: Connection, output: Connection) -> None:
     # If the parent is gone, nobody else ends code that never lets Python's threads run.
     signal.setitimer(signal.ITIMER_REAL, min(timeout + 60, 1e8))
     parent.say("ready")
-    shop = Workshop(plan, RunFolder(path), registry, device, parent)
     try:
+        folder = RunFolder(path)
+        keeping = Keeping(folder, *terms, note=parent.note)
+        shop = Workshop(plan, folder, registry, device, parent, keeping)
         result = shop.attempt(plan.cells[index])
         parent.result(_sendable(result))
     except NoSpaceError as error:
@@ -278,10 +281,19 @@ def _main(messages: Connection, output: Connection) -> None:
         parent.say("raise", KeyboardInterrupt())
 
 
-def _has_other_code(plan: Plan, cell: Cell, registry: Registry) -> bool:
+def _has_other_code(plan: Plan, cell: Cell, registry: Registry, device: str) -> bool:
     """Whether this process has imported other code than the key of the cell's evidence names."""
-    options: dict[str, Any] = {"threats": plan.threats, "alpha": plan.alpha, "seed": plan.seed}
-    (again,) = make_plan(registry, [cell.label], plan.dataset, **options).cells
+    wanted = cell.label if registry.defenses.claims(cell.name) else cell.defense
+    assert wanted is not None
+    (again,) = make_plan(
+        registry,
+        [wanted],
+        plan.dataset,
+        threats=plan.threats,
+        alpha=cell.alpha,
+        seed=cell.seed,
+        device=device,
+    ).cells
     return again.key != cell.key
 
 

@@ -16,11 +16,13 @@ from harness.errors import HarnessError, NoSpaceError, RunFolderError
 from harness.plugins.lookup import Installed
 from harness.proofs.curves import curve
 from harness.results.cells import CellResult, Proved
-from harness.results.folder import RunFolder, Stored
+from harness.results.files import Stored
+from harness.results.folder import RunFolder
 from harness.results.provenance import fingerprint
 from harness.running.calibration import Calibration
 from harness.running.code_of_parts import code_of_features, code_of_learner
 from harness.running.containment import describe
+from harness.running.keeping import Keeping
 from harness.running.machine import PeakMemory
 from harness.running.task import BlockTask, Inputs, Progress
 
@@ -42,12 +44,18 @@ class Workshop:
     registry: Registry
     device: torch.device
     progress: Progress
+    keeping: Keeping
     _inputs: Inputs = field(init=False)
     _calibration: Calibration = field(init=False)
 
     def __post_init__(self) -> None:
         self._inputs = Inputs(self.plan, self.device)
         self._calibration = Calibration(self.device)
+
+    @property
+    def making(self) -> float:
+        """Seconds in which features were made that cells share: no cell's own."""
+        return self._inputs.making
 
     def attempt(self, cell: Cell) -> CellResult:
         """What becomes of the cell in this process. Raises KeyboardInterrupt, and what
@@ -93,6 +101,7 @@ class Workshop:
             stored.meta.get("calibration_s"),
             stored.meta.get("machine"),
             stored.meta.get("unfitted", {}),
+            stored.meta.get("shared", {}),
         )
 
     def _certify(self, cell: Cell, evidence: Evidence, threat: Threat) -> Proved:
@@ -100,7 +109,7 @@ class Workshop:
         if threat not in cell.defense.covers():
             return Proved(threat, None, None, 0.0)
         start = time.perf_counter()
-        certificate = cell.defense.certify(evidence, threat, self.plan.alpha)
+        certificate = cell.defense.certify(evidence, threat, cell.alpha)
         seconds = time.perf_counter() - start
         return Proved(threat, certificate, curve(certificate, self.plan.dataset.y_test), seconds)
 
@@ -113,7 +122,7 @@ class Workshop:
             return stored
         installed = Installed(self.registry, self.plan.shape.example)
         blocks = cell.defense.blocks(self.plan.shape, installed)
-        parts = [self._stored_block(cell, models, i) for i, models in enumerate(blocks)]
+        parts = [self._stored_block(cell, i, models) for i, models in enumerate(blocks)]
         done = sum(len(b) for b, part in zip(blocks, parts, strict=True) if part is not None)
         self.progress.start(cell.label, sum(map(len, blocks)), done)
         for index, (models, part) in enumerate(zip(blocks, parts, strict=True)):
@@ -124,12 +133,12 @@ class Workshop:
             cell.defense.merge([part.arrays for part in finished]), _merge_meta(finished, blocks)
         )
         self.folder.save_evidence(cell.name, cell.key, stored)
+        self.keeping.merged(cell.blocks_stem)
         return stored
 
-    def _stored_block(self, cell: Cell, models: range, index: int) -> Stored | None:
-        """A finished block, unless it was cut differently (by another version of its learner)."""
-        part = self._current(self.folder.block(cell.name, cell.key, index))
-        return part if part and part.meta["models"] == [models.start, models.stop] else None
+    def _stored_block(self, cell: Cell, index: int, models: range) -> Stored | None:
+        """A finished block of whatever run."""
+        return self._current(self.keeping.get(cell.blocks_stem, index, models))
 
     def _current(self, stored: Stored | None) -> Stored | None:
         """What was stored, unless a learner or features that it asked for have other code now.
@@ -146,6 +155,18 @@ class Workshop:
         return stored if all(known) else None
 
     def _train(self, cell: Cell, models: range, index: int) -> Stored:
+        """A block trained here, or by another process while this one waited for it."""
+        assert cell.defense is not None
+        with self.keeping.held(cell.blocks_stem):
+            part = self._stored_block(cell, index, models)
+            if part is not None:
+                self.progress.advance(len(models))
+                return part
+            part = self._train_here(cell, models, index)
+            self.keeping.put(cell.blocks_stem, index, models, part)
+        return part
+
+    def _train_here(self, cell: Cell, models: range, index: int) -> Stored:
         assert cell.defense is not None
         calibration_s = self._calibration.seconds()
         memory = PeakMemory()
@@ -163,10 +184,9 @@ class Workshop:
             "unfitted": task.unfitted(),
             "learners": task.code_of_learners(),
             "features": task.code_of_features(),
+            "shared": task.shared,
         }
-        part = Stored(arrays, {**task.seconds, **meta})
-        self.folder.save_block(cell.name, cell.key, index, part)
-        return part
+        return Stored(arrays, {**task.seconds, **meta})
 
 
 def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, Any]:
@@ -184,6 +204,7 @@ def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, A
         "unfitted": dict(sorted(unfitted.items())),
         "learners": {s: code for part in parts for s, code in part.meta["learners"].items()},
         "features": {s: code for part in parts for s, code in part.meta["features"].items()},
+        "shared": {name: s for part in parts for name, s in part.meta["shared"].items()},
     }
 
 

@@ -66,14 +66,22 @@ def evidence_key(
     seed: int,
     distribution: str,
     code: str,
-) -> str:
-    """Names what training leaves behind: cells with the same key share their evidence.
+    device: str = "cpu",
+) -> tuple[str, str]:
+    """Names what training leaves behind: cells with the same first key share their evidence, those
+    with the same second key their blocks.
 
-    It covers the defense, its version, the learner's and the features', their code (see
-    :func:`code_of`), the parameters that training reads, the data and the seed; not the threat,
-    alpha, or parameters that only certifying reads.
+    Both cover the defense, its version, the learner's and the features', their code (see
+    :func:`code_of`), the parameters that training reads, the data, the seed and the kind of device,
+    which rounds in its own way; not the threat, alpha, or parameters that only certifying reads.
+    How many base models are drawn is in the first key alone: :func:`~harness.defense.count_field`.
     """
-    only_certify = defense.params.certify_only()
-    trained = defense.params.model_dump(mode="json", exclude=set(only_certify))
-    content = [name, distribution, trained, dataset.digest, seed, code]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    params = defense.params
+    unread = set(params.certify_only())
+
+    def digest(excluded: set[str]) -> str:
+        trained = params.model_dump(mode="json", exclude=excluded)
+        content = [name, distribution, trained, dataset.digest, seed, code, device]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    return digest(unread), digest(unread | params.counts())

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
 
 from harness.datasets.base import Dataset
+from harness.defense import Defense
 from harness.errors import HarnessError, UnsuitableError, UsageError
 from harness.plugins.selection import Selection, label
 from harness.results.cells import Cell, Plan, shape_of
@@ -16,62 +22,175 @@ if TYPE_CHECKING:
     from harness.plugins.registry import Registry
     from harness.threats import Threat
 
-DEFAULT_DEFENSES = ("bagging", "dp", "label-flip", "feature-flip")
+Wanted = str | Defense[Any] | type[Defense[Any]]
+"""A cell as it is asked for: ``bagging[k=20]``, a defense, or its class for its defaults."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The seed and the alpha that the labels of a run do not mention: its first ones."""
+
+    seed: int
+    alpha: float
+
+    def suffix(self, seed: int | None, alpha: float) -> str:
+        """What a label says beyond the defense; without a seed, what its group is called."""
+        parts = [f"seed={seed}"] if seed not in (None, self.seed) else []
+        parts += [f"alpha={alpha!r}"] if alpha != self.alpha else []
+        return f"@{','.join(parts)}" if parts else ""
 
 
 def make_plan(
     registry: Registry,
-    selections: Sequence[str],
+    wanted: Sequence[Wanted],
     dataset: Dataset,
     *,
     threats: Sequence[Threat],
-    alpha: float,
-    seed: int,
+    alpha: float | Sequence[float],
+    seed: int | Sequence[int],
+    base: Base | None = None,
+    device: str = "cpu",
+    lenient: bool = False,
+    suite: str | None = None,
 ) -> Plan:
-    """The plan for what was selected, everything checked that can be without training.
+    """The plan for what was asked for, everything checked that can be without training.
 
-    Without ``selections`` it is the default comparison, less the defenses that the data set does
-    not suit. Raises UsageError for unknown names and for parameters that are not allowed, that do
-    not fit the data set, or that are selected twice. A defense whose plugin is broken becomes a
-    cell that will fail, so that the others can run.
+    Each seed and each alpha makes a cell of its own; where a defense proves the same at every
+    alpha, the first will do. ``base`` is that of the folder which the run goes to; without it the
+    first seed and alpha. ``lenient``: leaves out the defenses that the data set does not suit.
+
+    Raises UsageError for unknown names and for parameters that are not allowed, that do not fit the
+    data set, or that are selected twice. A defense whose plugin is broken becomes a cell that will
+    fail, so that the others can run.
     """
-    if not 0 < alpha < 1:
-        raise UsageError(f"alpha must be above 0 and below 1, found {alpha:g}")
-    if seed < 0:
-        raise UsageError(f"the seed must be a whole number of at least 0, found {seed}")
-    cells: list[Cell] = []
+    seeds, alphas = _several("seed", seed), _several("alpha", alpha)
+    base = base or Base(seeds[0], alphas[0])
+    cells: dict[str, Cell] = {}
     left_out: list[str] = []
-    for text in selections or DEFAULT_DEFENSES:
+    for one in wanted:
         try:
-            cell = _cell(registry, Selection.parse(text), dataset, seed)
+            made = _cells(registry, one, dataset, seeds, alphas, base, device)
         except UnsuitableError as error:
-            if selections:
+            if not lenient:
                 raise
             left_out.append(str(error))
             continue
-        if any(other.label == cell.label for other in cells):
-            raise UsageError(f"{cell.label} is selected twice")
-        cells.append(cell)
+        for cell in made:
+            if cell.label in cells:
+                raise UsageError(f"{cell.label} is selected twice")
+            cells[cell.label] = cell
     if not cells:
-        raise UsageError(f"no defense fits this data set: {'; '.join(left_out)}")
-    return Plan(dataset, seed, tuple(dict.fromkeys(threats)), alpha, tuple(cells), tuple(left_out))
+        reason = "; ".join(left_out) or "none was asked for"
+        raise UsageError(f"no defense fits this data set: {reason}")
+    return Plan(
+        dataset,
+        base.seed,
+        tuple(dict.fromkeys(threats)),
+        base.alpha,
+        tuple(cells.values()),
+        tuple(left_out),
+        suite,
+    )
 
 
-def _cell(registry: Registry, selection: Selection, dataset: Dataset, seed: int) -> Cell:
-    broken = registry.broken(selection.name)
-    if broken is not None and selection.name not in registry.defenses.entries:
-        return Cell(selection.name, selection.name, broken.distribution, None, "", str(broken))
-    entry = registry.defenses[selection.name]
+def _several(name: str, given: Any) -> tuple[Any, ...]:
+    """The seeds or alphas that were given, one or several, each checked. Raises UsageError."""
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        values = tuple(given)
+    else:
+        values = (given,)
+    if not values:
+        raise UsageError(f"no {name} is given; wanted at least one")
+    for value in values:
+        if name == "seed" and not (isinstance(value, int | np.integer) and value >= 0):
+            raise UsageError(f"the seed must be a whole number of at least 0, found {value}")
+        if name == "alpha" and not (isinstance(value, float | np.floating) and 0 < value < 1):
+            shown = f"{value:g}" if isinstance(value, float | int) else f"{value}"
+            raise UsageError(f"alpha must be above 0 and below 1, found {shown}")
+    plain = tuple(int(v) if name == "seed" else float(v) for v in values)
+    twice = next((v for i, v in enumerate(plain) if v in plain[:i]), None)
+    if twice is not None:
+        raise UsageError(f"{name} {twice} is given twice")
+    return plain
+
+
+def _cells(
+    registry: Registry,
+    wanted: Wanted,
+    dataset: Dataset,
+    seeds: tuple[int, ...],
+    alphas: tuple[float, ...],
+    base: Base,
+    device: str,
+) -> list[Cell]:
+    """The cells of one defense, one for each alpha and seed."""
+    made, distribution, error = None, "", None
+    if isinstance(wanted, str):
+        selection = Selection.parse(wanted)
+        name = selection.name
+        broken = registry.broken(name)
+        if broken is not None and name not in registry.defenses.entries:
+            distribution, error = broken.distribution, str(broken)
+        else:
+            entry = registry.defenses[name]
+            selection = selection.settled(entry.value.Params.model_fields)
+            distribution = entry.distribution
+        seeds = seeds if selection.seed is None else _several("seed", selection.seed)
+        alphas = alphas if selection.alpha is None else _several("alpha", selection.alpha)
+    else:
+        made, distribution = _object(registry, wanted)
+        name = made.name
+    if error is None:
+        try:
+            if made is None:
+                made = selection.build(entry.value)
+            spelt = spelt_once(made, registry)
+            text = label(name, spelt.params)
+            defense = resolved(spelt, shape_of(dataset), registry)
+            code = code_of(defense, registry)
+            alphas = _that_matter(defense, alphas)
+        except HarnessError:
+            raise
+        except Exception as failure:  # of a plugin: it must not keep the others from running
+            error = " ".join(f"{type(failure).__name__}: {failure}".split())
+    if error is not None:
+        return [Cell(name, name, distribution, None, "", error=error)]
+    versions = " and ".join([distribution, *distributions(defense, registry)])
+    cells = []
+    for one_alpha, one_seed in product(alphas, seeds):
+        keys = evidence_key(name, defense, dataset, one_seed, versions, code, device)
+        full, group = (text + base.suffix(s, one_alpha) for s in (one_seed, None))
+        cells.append(Cell(full, name, distribution, defense, *keys, one_seed, one_alpha, group))
+    return cells
+
+
+def _object(
+    registry: Registry, wanted: Defense[Any] | type[Defense[Any]]
+) -> tuple[Defense[Any], str]:
+    """A defense that was given itself, and where it is from. Raises UsageError."""
+    kind = wanted if isinstance(wanted, type) else type(wanted)
+    if not issubclass(kind, Defense):
+        raise UsageError(f"{wanted!r} is no defense; wanted NAME[key=value,...] or a Defense")
+    name = getattr(kind, "name", None)
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"{kind.__qualname__} has no name; a defense sets the class variable name")
+    entry = registry.defenses.entries.get(name)
+    if registry.defenses.claims(name) and (entry is None or entry.value is not kind):
+        raise UsageError(
+            f"{kind.__qualname__} is called {name!r} as an installed defense is; give it a name of "
+            "its own"
+        )
     try:
-        defense = spelt_once(selection.build(entry.value), registry)
-        name = label(selection.name, defense.params)
-        defense = resolved(defense, shape_of(dataset), registry)
-        code = code_of(defense, registry)
-    except HarnessError:
-        raise
-    except Exception as error:  # of a plugin: it must not keep the other cells from running
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return Cell(selection.name, selection.name, entry.distribution, None, "", text)
-    versions = " and ".join([entry.distribution, *distributions(defense, registry)])
-    key = evidence_key(selection.name, defense, dataset, seed, versions, code)
-    return Cell(name, selection.name, entry.distribution, defense, key)
+        made = wanted(wanted.Params()) if isinstance(wanted, type) else wanted
+    except ValidationError:
+        required = [k for k, field in kind.Params.model_fields.items() if field.is_required()]
+        raise UsageError(f"{name} needs {', '.join(required)}: give a defense, no class") from None
+    return made, entry.distribution if entry else f"{kind.__module__} (not installed)"
+
+
+def _that_matter(defense: Defense[Any], alphas: tuple[float, ...]) -> tuple[float, ...]:
+    """The alphas, or only the first where it makes no difference."""
+    if len(alphas) == 1:
+        return alphas
+    guarantees = {str(defense.guarantee(alpha)) for alpha in alphas}
+    return alphas[:1] if len(guarantees) == 1 else alphas

@@ -11,6 +11,7 @@ from harness.results.cells import CellResult
 from harness.running.apart import run_apart
 from harness.running.attempt import Workshop
 from harness.running.containment import CellLog, contained
+from harness.running.keeping import Keeping
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from harness.results.cells import Cell, Plan
     from harness.results.folder import RunFolder
     from harness.running.task import Progress
+
+
+_TOLD_S = 0.05
+"""Seconds for shared features that are worth a line."""
 
 
 @dataclass
@@ -35,10 +40,15 @@ class Runner:
     device: torch.device
     progress: Progress
     timeout: float | None = None
+    keeping: Keeping | None = None
+    """Where blocks are kept; by default in the run's folder."""
     _workshop: Workshop = field(init=False)
 
     def __post_init__(self) -> None:
-        self._workshop = Workshop(self.plan, self.folder, self.registry, self.device, self.progress)
+        keeping = self.keeping or Keeping(self.folder, note=self.progress.note)
+        self._workshop = Workshop(
+            self.plan, self.folder, self.registry, self.device, self.progress, keeping
+        )
 
     def run(self) -> list[CellResult]:
         """The results of all cells. One that fails does not keep the others from finishing.
@@ -49,7 +59,7 @@ class Runner:
         return [self._run(cell) for cell in self.plan.cells]
 
     def _run(self, cell: Cell) -> CellResult:
-        start = time.perf_counter()
+        start, making = time.perf_counter(), self._workshop.making
         log = CellLog()
         try:
             if self.timeout is None or cell.defense is None:
@@ -61,7 +71,12 @@ class Runner:
             self._keep(cell, log)
         if result.error is None:
             self.folder.remove(f"failures/{self._workshop.stem(cell)}.txt")
-        self.progress.finish(cell.label, time.perf_counter() - start, result.error)
+        shared = self._workshop.making - making
+        if shared > _TOLD_S:
+            names = " and ".join(sorted(result.features)) or "its"
+            self.progress.note(f"{names} features: {shared:.1f} s, once for all cells")
+        own = time.perf_counter() - start - shared
+        self.progress.finish(cell.label, own, result.error)
         if log:
             lines = "1 line" if log.lines == 1 else f"{log.lines:,} lines"
             self.progress.note(f"{cell.label} wrote {lines}: {self.folder.path / self._log(cell)}")

@@ -60,6 +60,8 @@ class Inputs:
         self.plan = plan
         self.device = device
         self._made: dict[str, tuple[tuple[Tensor, Tensor], float]] = {}
+        self.making = 0.0
+        """Seconds in which features were made so far."""
 
     def made(self, name: str, make: Make) -> tuple[tuple[Tensor, Tensor], float]:
         """What ``make`` makes of training and test set, and the seconds that it took once.
@@ -72,7 +74,9 @@ class Inputs:
             train = self.compute(name, make, data.x_train)
             test = self.compute(name, make, data.x_test)
             both = train.to(self.device), test.to(self.device)
-            self._made[name] = (both, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self._made[name] = (both, seconds)
+            self.making += seconds
         return self._made[name]
 
     def compute(self, name: str, make: Make, x: NDArray[Any]) -> Tensor:
@@ -98,9 +102,9 @@ class BlockTask(Task):
         self.x_train, self.y_train, self.x_test = data.x_train, data.y_train, data.x_test
         self.models, self.device = models, inputs.device
         self._inputs, self._registry, self._progress = inputs, registry, progress
-        self._seeds = (inputs.plan.seed, cell.name, index)
-        self._first = index == 0
-        self._charged: set[str] = set()
+        self._seeds = (cell.seed, cell.name, index)
+        self.shared: dict[str, float] = {}
+        """Seconds that features took, by name: once, for all cells that use them."""
         self.seconds = {"train": 0.0, "predict": 0.0}
         self._making = 0.0
         self._learners: list[Learner] = []
@@ -124,10 +128,8 @@ class BlockTask(Task):
         start = time.perf_counter()
         both, seconds = self._inputs.made(name, make)
         self._making += time.perf_counter() - start
-        # Cells share features, but each is charged for them, once: costs must be comparable.
-        if self._first and name not in self._charged:
-            self.seconds["train"] += seconds
-        self._charged.add(name)
+        # Cells share features: what they cost is told by itself and is no cell's own.
+        self.shared[name] = seconds
         return both
 
     def learner(self, spec: str) -> Learner:
@@ -159,7 +161,7 @@ class BlockTask(Task):
             yield
         finally:
             self._synchronize()
-            made = self._making - made  # features that are asked for in here are charged there
+            made = self._making - made  # features that are asked for in here are no part of it
             self.seconds[name] += time.perf_counter() - start - made
 
     def _synchronize(self) -> None:

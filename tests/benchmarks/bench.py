@@ -42,10 +42,10 @@ def run_cells(*selections: str, threats: tuple[str, ...] = ("any",)) -> dict[str
     """The results of cells on MNIST 1/7, trained in this process, by their label."""
     import torch
 
-    from harness.cli.progress import PlainProgress
     from harness.plugins.registry import load_dataset, load_registry
     from harness.results.folder import open_run
     from harness.running.plan import make_plan
+    from harness.running.progress import PlainProgress
     from harness.running.runner import Runner
     from harness.threats import parse_threat
 

@@ -61,7 +61,7 @@ def test_an_interruption_while_the_command_line_is_read(monkeypatch: pytest.Monk
         (["run", "--seed", "1.5"], "'--seed': '1.5' is not a valid integer"),
         (["run", "--alhpa", "1"], "unknown option '--alhpa'; did you mean --alpha"),
         (["run", "--alpha"], "option '--alpha' requires an argument"),
-        (["run", "bagging"], "unexpected extra argument (bagging); see harness run --help"),
+        (["run", "bagging"], "or a file that ends in .toml; a defense is given with -d"),
         (["show"], "missing argument 'NAME'; see harness show --help"),
         (["certify", "bagging"], "missing option '--votes'"),
         (["report"], "missing argument 'RUNS...'"),

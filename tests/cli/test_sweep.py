@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli.program import program
-from harness.cli.sweep import expand
 from harness.errors import UsageError
+from harness.plugins.alternatives import expand
 
 
 def harness(*arguments: str | Path) -> Result:

@@ -10,21 +10,16 @@ import numpy as np
 import pytest
 
 from harness.errors import NoSpaceError, RunFolderError
-from harness.results.folder import (
-    RunFolder,
-    Stored,
-    npz_bytes,
-    open_run,
-    read_npz,
-    write_atomically,
-)
+from harness.results.files import Stored, npz_bytes, read_npz, write_atomically
+from harness.results.folder import RunFolder, open_run
+from harness.results.store import Blocks
 
 PLAN: dict[str, Any] = {"dataset": "d", "digest": "x", "seed": 0, "cells": ["a"]}
 PART = Stored({"votes": np.arange(6).reshape(3, 2)}, {"train": 1.5})
 
 
-def begin(path: Path, plan: dict[str, Any] = PLAN, *, fresh: bool = False) -> None:
-    with open_run(path, plan, fresh=fresh) as folder:
+def begin(path: Path, plan: dict[str, Any] = PLAN, **options: bool) -> None:
+    with open_run(path, plan, **({"fresh": False} | options)) as folder:
         folder.write("manifest.json", json.dumps({"schema": 1, "plan": plan}))
 
 
@@ -56,17 +51,13 @@ def test_a_damaged_file_counts_as_not_there(tmp_path: Path, keep: int) -> None:
     assert read_npz(path) is None
 
 
-def test_blocks_are_kept_until_the_evidence_is(tmp_path: Path) -> None:
+def test_evidence_is_kept(tmp_path: Path) -> None:
     with open_run(tmp_path / "run", PLAN, fresh=False) as folder:
-        folder.save_block("toy", "key", 3, PART)
-        found = folder.block("toy", "key", 3)
-        assert found is not None
-        assert found.meta == PART.meta
-        assert folder.block("toy", "key", 2) is None
         assert folder.evidence("toy", "key") is None
         folder.save_evidence("toy", "key", PART)
-        assert folder.evidence("toy", "key") is not None
-        assert folder.block("toy", "key", 3) is None
+        found = folder.evidence("toy", "key")
+        assert found is not None
+        assert found.meta == PART.meta
 
 
 def test_the_same_plan_resumes_and_another_is_refused(tmp_path: Path) -> None:
@@ -74,8 +65,7 @@ def test_the_same_plan_resumes_and_another_is_refused(tmp_path: Path) -> None:
     begin(run)
     begin(run)
     for change, message in (
-        ({"seed": 1}, "its seed is 0, not 1"),
-        ({"dataset": "e"}, "its dataset is d, not e"),
+        ({"dataset": "e", "digest": "y"}, "its dataset is d, not e"),
         ({"digest": "y"}, "its data have changed"),
         ({"cells": ["b"]}, "its defenses are a"),
         ({"cells": ["a", "b"]}, "its defenses are a"),
@@ -83,6 +73,16 @@ def test_the_same_plan_resumes_and_another_is_refused(tmp_path: Path) -> None:
         with pytest.raises(RunFolderError, match=f"holds another run .*{message}") as caught:
             begin(run, PLAN | change)
         assert "--fresh" in str(caught.value)
+
+
+def test_a_folder_may_be_widened_by_what_is_on_the_same_data(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begin(run)
+    begin(run, PLAN | {"seed": 1, "cells": ["b"]}, widen=True)
+    begin(run, PLAN | {"dataset": "the same by another path"}, widen=True)
+    for change in ({"digest": "y"}, {"dataset": "e", "digest": "y"}):
+        with pytest.raises(RunFolderError, match="holds another run"):
+            begin(run, PLAN | change, widen=True)
 
 
 def test_a_run_of_version_0_1_0_is_resumed(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def left_by(folder: RunFolder, *stems: str) -> None:
     for stem in stems:
         name, key = stem.rsplit("-", 1)
         folder.save_evidence(name, key, PART)
-        folder.save_block(name, key, 0, PART)
+        Blocks(folder.path / "evidence").put(stem, 0, range(4), PART)
         folder.write(f"failures/{stem}.txt", "failed")
         folder.write(f"logs/{stem}-2.txt", "said")
 
@@ -210,7 +210,7 @@ def test_a_full_disk_says_how_to_go_on(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     code = (
-        "import os, pathlib, harness.results.folder as s\n"
+        "import os, pathlib, harness.results.files as s\n"
         "s.os.replace = lambda a, b: open('/dev/full', 'wb').write(b'x' * 10**6)\n"
         f"s.write_atomically(pathlib.Path({str(tmp_path / 'x')!r}), b'y')"
     )

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from harness.results.folder import Stored
+from harness.results.files import Stored
 from harness.running import calibration
+from harness.running.attempt import _yardstick
 from harness.running.calibration import Calibration
-from harness.running.runner import _yardstick
 
 
 def test_it_is_measured_again_only_when_it_is_old(monkeypatch):

@@ -17,7 +17,6 @@ import torch
 
 from harness import hookimpl
 from harness.certificates import DETERMINISTIC, PointwiseCertificate
-from harness.cli.progress import PlainProgress, show_progress
 from harness.datasets.base import Dataset
 from harness.defense import Arrays, Defense, Evidence, Parameters, Task, certify_field
 from harness.errors import UsageError
@@ -26,6 +25,7 @@ from harness.results.cells import CellResult
 from harness.results.folder import open_run
 from harness.running.containment import LIMIT, CellLog, contained, describe
 from harness.running.plan import make_plan
+from harness.running.progress import PlainProgress, show_progress
 from harness.running.runner import Runner
 from harness.threats import Threat
 

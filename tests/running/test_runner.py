@@ -158,7 +158,7 @@ def test_an_interrupted_cell_goes_on_where_it_stopped(
     Coin.trained.clear()
     with open_run(tmp_path / "cut", plan.identity(), fresh=False) as folder:
         one = runner(coins, plan, folder, None)
-        one._train(plan.cells[0], range(4, 8), 1)
+        one._workshop._train(plan.cells[0], range(4, 8), 1)
         progress = Silent()
         runner(coins, plan, folder, progress).run()
     assert Coin.trained == [range(4, 8), range(4), range(8, 10)]
@@ -172,7 +172,7 @@ def test_a_block_that_was_cut_differently_is_trained_again(
     plan = plan_of(coins, tiny, "coin")
     with open_run(tmp_path, plan.identity(), fresh=False) as folder:
         one = runner(coins, plan, folder, None)
-        one._train(plan.cells[0], range(5), 0)
+        one._workshop._train(plan.cells[0], range(5), 0)
         Coin.trained.clear()
         one.run()
     assert Coin.trained == [range(4), range(4, 8), range(8, 10)]
@@ -206,7 +206,7 @@ def test_a_full_disk_ends_the_run(
     def full(*_: object) -> None:
         raise NoSpaceError("no space left")
 
-    monkeypatch.setattr(RunFolder, "save_block", full)
+    monkeypatch.setattr("harness.results.store.Blocks.put", full)
     with pytest.raises(NoSpaceError):
         run(coins, plan_of(coins, tiny, "coin"), tmp_path)
 

@@ -42,10 +42,10 @@ class Silent(Progress):
 
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize(("index", "charged"), [(0, MAKING), (1, 0.0)])
-def test_features_are_charged_once(
+@pytest.mark.parametrize("index", [0, 1])
+def test_shared_features_are_no_cells_own_cost(
     wait: Callable[[float], None], registry: Registry, tiny: Dataset,
-    inside: bool, shared: bool, index: int, charged: float,
+    inside: bool, shared: bool, index: int,
 ) -> None:  # fmt: skip
     plan = make_plan(
         registry, ["bagging[features=raw]"], tiny, threats=[Threat.ANY], alpha=0.1, seed=0
@@ -62,4 +62,6 @@ def test_features_are_charged_once(
     with task.phase("predict"):
         task.features("raw")
         wait(PREDICTING)
-    assert task.seconds == {"train": TRAINING + charged, "predict": PREDICTING}
+    assert task.seconds == {"train": TRAINING, "predict": PREDICTING}
+    assert task.shared == {"raw": MAKING}
+    assert inputs.making == MAKING

@@ -1,0 +1,218 @@
+"""The Python interface: what the command line does, in a line of a notebook.
+
+Nothing in here prints, asks or exits: a mistake is a :class:`~harness.errors.UsageError` with the
+line that the command line shows. All of it is there as ``harness.run``, ``harness.load``, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.comparing.folders import compare_folders
+from harness.comparing.metrics import Rules
+from harness.errors import CellFailed, UsageError
+from harness.plugins.alternatives import expand
+from harness.plugins.listing import list_datasets, list_defenses, list_learners, list_suites
+from harness.plugins.suites import Suite, is_suite
+from harness.report.run import Run
+from harness.report.write import write_report
+from harness.results.cells import file_name
+from harness.running.plan import Wanted
+from harness.running.progress import show_progress
+from harness.running.session import Quiet, Session, prepare
+
+if TYPE_CHECKING:
+    from harness.comparing.comparison import Comparison
+    from harness.datasets.base import Dataset
+    from harness.running.task import Progress
+    from harness.threats import Threat
+
+__all__ = ["Run", "carry_out", "compare", "list_datasets", "list_defenses", "list_learners"]
+__all__ += ["list_suites", "load", "plan", "run", "sweep"]
+
+Cells = str | Path | Suite | Wanted | Sequence[Wanted]
+"""What may be compared: see :func:`run`."""
+
+
+def run(
+    defenses: Cells | None = None,
+    *,
+    dataset: str | Dataset | None = None,
+    threats: str | Threat | Sequence[str | Threat] | None = None,
+    alpha: float | Sequence[float] | None = None,
+    seed: int | Sequence[int] | None = None,
+    device: str = "cpu",
+    output: str | Path | None = None,
+    timeout: float | None = None,
+    fresh: bool = False,
+    progress: bool | Progress = False,
+    store: str | Path | None = None,
+    data_root: str | Path | None = None,
+    on_error: str = "raise",
+) -> Run:
+    """Trains, certifies and compares defenses.
+
+    ``defenses``: names with parameters (``"bagging[k=20]"``), defenses (``Bagging(...)``) or their
+    classes, one or several; or a suite, by its name or its TOML file; without it, the paper's
+    comparison. ``dataset``: by its name, or a :class:`harness.Dataset`; ``"mnist17"`` without it.
+    ``threats``: as :class:`harness.Threat` has them. ``alpha`` in (0, 1): the probability that a
+    probabilistic defense has anything certified wrongly. Several seeds or alphas make a cell each.
+
+    ``output``: the run's folder, made self-contained; one that holds an earlier run on the same
+    data is widened, and ``fresh`` starts over. Without it everything goes to a scratch folder that
+    lives as long as the result. What was trained before, for whatever run, is taken from the
+    evidence ``store``: a folder, or "off"; by default the user's cache.
+
+    ``timeout``: seconds for each cell, in a process of its own. ``progress``: True for bars on
+    standard error, or an object with the methods of :class:`harness.running.task.Progress`.
+
+    Raises UsageError for a value that is not allowed, DataError for data that cannot be used,
+    RunFolderError and NoSpaceError for a folder that cannot be; CellFailed where a cell failed (the
+    others are finished), unless ``on_error`` is "keep".
+
+    >>> import harness
+    >>> run = harness.run("bagging[n_models=100]", threats="any")
+    >>> run.certificates("bagging[n_models=100]", "any").columns.tolist()
+    ['example', 'label', 'prediction', 'radius']
+    """
+    if on_error not in ("raise", "keep"):
+        raise UsageError(f"on_error={on_error!r} is not allowed; allowed: 'raise', 'keep'")
+    planned = plan(
+        defenses,
+        dataset=dataset,
+        threats=threats,
+        alpha=alpha,
+        seed=seed,
+        device=device,
+        output=output,
+        timeout=timeout,
+        fresh=fresh,
+        store=store,
+        data_root=data_root,
+    )
+    return carry_out(planned, planned.words(), progress=progress, on_error=on_error)
+
+
+def plan(defenses: Cells | None = None, **options: Any) -> Session:
+    """What :func:`run` would do with the same arguments, everything checked, nothing trained.
+
+    >>> import harness
+    >>> [cell.label for cell in harness.plan(["bagging", "dpa"]).plan.cells]
+    ['bagging', 'dpa']
+    """
+    threats, output, root = (options.pop(k, None) for k in ("threats", "output", "data_root"))
+    return prepare(
+        _cells(defenses),
+        threats=[threats] if isinstance(threats, str) else threats,
+        output=None if output is None else Path(output),
+        data_root=None if root is None else Path(root),
+        **options,
+    )
+
+
+def carry_out(
+    planned: Session,
+    command: Sequence[str],
+    *,
+    progress: bool | Progress = False,
+    on_error: str = "keep",
+) -> Run:
+    """Does what was planned. ``command``: the words that the manifest says made it."""
+    quiet = nullcontext(Quiet() if isinstance(progress, bool) else progress)
+    with show_progress() if progress is True else quiet as told:
+        outcome = planned.carry_out(told, command)
+        if not outcome.scratch:
+            told.note("drawing the report")
+            write_report(outcome.folder)
+    notes = told.notes if isinstance(told, Quiet) else ()
+    result = Run(outcome.folder, notes=notes, scratch=outcome.scratch)
+    failed = {one.cell.label: one.error for one in outcome.results if one.error is not None}
+    if failed and on_error == "raise":
+        raise CellFailed(failed, result)
+    return result
+
+
+def sweep(
+    defenses: str | Sequence[str],
+    *,
+    dataset: str | Dataset | Sequence[str | Dataset] | None = None,
+    output: str | Path | None = None,
+    **options: Any,
+) -> Run | dict[str, Run]:
+    """Every combination of parameters: ``"bagging[k=10|20]"``, ``"bagging[k=10..100:10]"``.
+
+    As :func:`run`; with a list of data sets, a run for each, by its name, in a folder of that name
+    below ``output``.
+
+    >>> import harness
+    >>> harness.sweep("bagging[k=10|20,n_models=50]").defenses
+    ['bagging[k=10,n_models=50]', 'bagging[k=20,n_models=50]']
+    """
+    texts = [defenses] if isinstance(defenses, str) else defenses
+    cells = [cell for text in texts for cell in expand(text)]
+    if dataset is None or isinstance(dataset, str) or not isinstance(dataset, Sequence):
+        return run(cells, dataset=dataset, output=output, **options)
+    known = {k: v for k, v in options.items() if k not in ("progress", "on_error")}
+    plans = [plan(cells, dataset=one, **known) for one in dataset]
+    names = [file_name(one.plan.dataset.name) for one in plans]
+    if len(set(names)) < len(names):
+        raise UsageError(f"two of these data sets are called alike: {', '.join(names)}")
+    folders = [None if output is None else Path(output) / name for name in names]
+    return {
+        name: run(cells, dataset=one.plan.dataset, output=folder, **options)
+        for name, one, folder in zip(names, plans, folders, strict=True)
+    }
+
+
+def load(folder: str | Path) -> Run:
+    """The finished run, or the published report, in that folder.
+
+    Raises RunFolderError for a folder that holds none, SchemaError for one of another version.
+
+    >>> import harness, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = harness.run("dpa", output=folder, threats="any")
+    ...     harness.load(folder).defenses
+    ['dpa']
+    """
+    return Run(folder)
+
+
+def compare(
+    base: Run | str | Path,
+    new: Run | str | Path,
+    *,
+    defenses: str | Sequence[str] = (),
+    fail_on: str | Sequence[str] = (),
+    allow_missing_baseline: bool = False,
+) -> Comparison:
+    """What became worse from one run to another: ``.regressions`` has a line for each.
+
+    ``base``, ``new``: runs, or folders of runs or published reports. ``defenses``: only those.
+    ``fail_on``: what counts as worse, beyond the defaults, as ``harness compare --fail-on`` takes
+    it. Raises UsageError, and RunFolderError for a folder that is not there or no run.
+
+    >>> import harness
+    >>> base = harness.run("dpa", threats="any")
+    >>> harness.compare(base, harness.run("dpa[n_models=500]", threats="any")).regressions[0]
+    'dpa: it is not in the new run'
+    """
+    before, after = (one.result if isinstance(one, Run) else Path(one) for one in (base, new))
+    rules = Rules.parse([fail_on] if isinstance(fail_on, str) else list(fail_on))
+    wanted = (defenses,) if isinstance(defenses, str) else tuple(defenses)
+    found, _ = compare_folders(before, after, rules, wanted, allow_missing=allow_missing_baseline)
+    return found
+
+
+def _cells(defenses: Cells | None) -> str | Path | Suite | Sequence[Wanted] | None:
+    """What was given: a suite as it is, cells as a list."""
+    if defenses is None or isinstance(defenses, Path | Suite):
+        return defenses
+    if isinstance(defenses, str):
+        return defenses if is_suite(defenses) else [defenses]
+    if isinstance(defenses, Sequence):
+        return list(defenses)
+    return [defenses]
