@@ -6,32 +6,47 @@ line that the command line shows. All of it is there as ``harness.run``, ``harne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from harness.certificates import PointwiseCertificate
 from harness.comparing.folders import compare_folders
 from harness.comparing.metrics import Rules
 from harness.errors import CellFailed, UsageError
+from harness.foreign.case import choose, settle
+from harness.foreign.certify import certify as prove
+from harness.foreign.votes import checked_evidence, read_votes
 from harness.plugins.alternatives import expand
-from harness.plugins.listing import list_datasets, list_defenses, list_learners, list_suites
-from harness.plugins.suites import Suite, is_suite
+from harness.plugins.listing import (
+    list_datasets,
+    list_defenses,
+    list_features,
+    list_learners,
+    list_suites,
+)
+from harness.plugins.registry import load_registry
+from harness.plugins.suites import ALPHA, Suite, is_suite
 from harness.report.run import Run
 from harness.report.write import write_report
 from harness.results.cells import file_name
 from harness.running.plan import Wanted
 from harness.running.progress import show_progress
 from harness.running.session import Quiet, Session, prepare
+from harness.threats import Threat, parse_threat
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.comparing.comparison import Comparison
     from harness.datasets.base import Dataset
     from harness.running.task import Progress
-    from harness.threats import Threat
 
-__all__ = ["Run", "carry_out", "compare", "list_datasets", "list_defenses", "list_learners"]
-__all__ += ["list_suites", "load", "plan", "run", "sweep"]
+__all__ = ["Run", "carry_out", "certify", "compare", "list_datasets", "list_defenses"]
+__all__ += ["list_features", "list_learners", "list_suites", "load", "plan", "run", "sweep"]
 
 Cells = str | Path | Suite | Wanted | Sequence[Wanted]
 """What may be compared: see :func:`run`."""
@@ -205,6 +220,63 @@ def compare(
     wanted = (defenses,) if isinstance(defenses, str) else tuple(defenses)
     found, _ = compare_folders(before, after, rules, wanted, allow_missing=allow_missing_baseline)
     return found
+
+
+def certify(
+    defense: str,
+    votes: Any,
+    *,
+    n_train: int | None = None,
+    n_labels: int | None = None,
+    threat: str | Threat | Sequence[str | Threat] = "any",
+    alpha: float = ALPHA,
+    labels: Any = None,
+    **parameters: Any,
+) -> pd.DataFrame:
+    """Certificates from votes that somebody else trained: columns ``prediction``, ``radius``.
+
+    One row for each test example, in their order; a radius of -1 abstains. With several threats
+    a column ``threat`` comes before them.
+
+    ``votes`` (e, c): how many base models vote for each of the c labels; or a dictionary of named
+    arrays, among them ``votes`` or ``predictions`` (m, e), for a defense that needs more; or the
+    path of a file with them. ``n_train``: training examples that the base models were drawn from.
+    ``labels`` (e,), the true ones, play no part. ``parameters``: those of the defense, and what
+    else it needs (``harness show NAME``). Nothing that a certificate rests on is assumed.
+
+    Raises UsageError, DataError for what is missing, not allowed or does not fit together.
+
+    >>> import harness
+    >>> harness.certify("bagging", [[900, 100], [510, 490]], n_train=60_000, k=100)
+       prediction  radius
+    0           0     410
+    1           0      -1
+    """
+    import pandas as pd
+
+    arrays = votes if isinstance(votes, Mapping) else {"votes": votes}
+    if isinstance(votes, str | Path):
+        file = Path(votes)
+        found = read_votes(file)
+    else:
+        file = Path("votes")
+        named = {**arrays, **({} if labels is None else {"labels": labels})}
+        found = checked_evidence({name: np.asarray(one) for name, one in named.items()}, file)
+    threats = [threat] if isinstance(threat, str) else list(threat)
+    asked = [parse_threat(str(name)) for name in threats]
+    settings = [f"{name}={value}" for name, value in parameters.items()]
+    case = settle(
+        choose(load_registry(), defense, settings), found, file, n_train=n_train, n_labels=n_labels
+    )
+    parts = []
+    for one in prove(case, asked, alpha).proved:
+        if isinstance(one.certificate, PointwiseCertificate):
+            columns = {"prediction": one.certificate.predictions, "radius": one.certificate.radii}
+            part = pd.DataFrame(columns)
+            if len(asked) > 1:
+                part.insert(0, "threat", one.threat.value)
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _cells(defenses: Cells | None) -> str | Path | Suite | Sequence[Wanted] | None:

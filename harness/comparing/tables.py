@@ -14,7 +14,8 @@ from harness.report import words
 from harness.report.tables import plain
 
 if TYPE_CHECKING:
-    from harness.comparing.comparison import Change, ThreatChange
+    from harness.comparing.change import Change
+    from harness.comparing.comparison import ThreatChange
 
 _MARKS = {REGRESSION: "▼", IMPROVEMENT: "▲", NOISE: "~", SAME: ""}
 LEGEND = "▼ worse, ▲ better, ~ noise or within what is tolerated, = the same"

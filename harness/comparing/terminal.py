@@ -16,7 +16,8 @@ from harness.report.words import wrap_label
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
-    from harness.comparing.comparison import Change, Comparison
+    from harness.comparing.change import Change
+    from harness.comparing.comparison import Comparison
 
 _COSTS = ("training", "predicting", "certifying", "total", "memory")
 

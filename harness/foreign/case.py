@@ -61,6 +61,9 @@ def choose(registry: Registry, text: str, settings: Sequence[str]) -> Choice:
     cannot work from other people's models.
     """
     selection = Selection.parse(text)
+    if selection.settings:
+        key, value = selection.settings[0]
+        raise UsageError(f"{text!r}: @{key}={value} is for cells that are trained; leave it away")
     entry = registry.defenses[selection.name]
     needs, takes, fields = entry.value.needs, entry.value.takes, entry.value.Params.model_fields
     if not needs:

@@ -57,7 +57,7 @@ def read_votes(path: Path) -> ForeignEvidence:
         raise DataError(
             f"{path}: votes are read from .npz, .npy or .csv, found {kind or 'neither'}"
         )
-    return _checked(arrays, path)
+    return checked_evidence(arrays, path)
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -139,7 +139,11 @@ def _published(x: NDArray[Any], path: Path) -> dict[str, NDArray[Any]]:
     return {"votes": x[:, :-1], "labels": x[:, -1]}
 
 
-def _checked(arrays: Mapping[str, NDArray[Any]], path: Path) -> ForeignEvidence:
+def checked_evidence(arrays: Mapping[str, NDArray[Any]], path: Path) -> ForeignEvidence:
+    """The arrays as evidence; ``path`` is what messages call them.
+
+    Raises DataError, in one line, for what is not as :class:`ForeignEvidence` says.
+    """
     found = {name: _finite(array, name, path) for name, array in arrays.items()}
     if "votes" in found:
         found["votes"] = _counts(found["votes"], path)

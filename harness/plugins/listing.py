@@ -58,6 +58,11 @@ def list_learners() -> pd.DataFrame:
     return _summaries(load_registry().learners)
 
 
+def list_features() -> pd.DataFrame:
+    """The installed features: ``name, summary, distribution``."""
+    return _summaries(load_registry().features)
+
+
 def list_suites() -> pd.DataFrame:
     """The suites that come with the harness: ``name, summary, dataset, cells``."""
     suites = [load_suite(name) for name in built_in()]

@@ -269,7 +269,8 @@ def _main(messages: Connection, output: Connection) -> None:
     parent.say("ready")
     try:
         folder = RunFolder(path)
-        keeping = Keeping(folder, *terms, note=parent.note)
+        store, named, fresh = terms
+        keeping = Keeping(folder, store, named, fresh, parent.note)
         shop = Workshop(plan, folder, registry, device, parent, keeping)
         result = shop.attempt(plan.cells[index])
         parent.result(_sendable(result))

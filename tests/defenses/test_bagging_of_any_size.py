@@ -21,7 +21,7 @@ from harness.foreign.votes import ForeignEvidence
 from harness.learners.nearest import NearestNeighbour
 from harness.plugins.registry import Registry
 from harness.results.cells import CellResult
-from harness.results.writer import curves_csv
+from harness.results.writer import _curve_rows
 from harness.threats import Threat
 
 THREATS = [Threat.ANY, Threat.MODIFY, Threat.INSERT, Threat.DELETE, Threat.LABEL_FLIP]
@@ -95,8 +95,8 @@ def test_certify_any_votes(
         right = radii[one.certificate.predictions == labels]
         for r in {0, *right.clip(0).tolist(), *(right + 1).tolist()}:
             assert curve.at(r) == pytest.approx(np.count_nonzero(right >= r) / len(votes))
-    curves = curves_csv([CellResult(result.case.cell, result.proved)])
-    text = (certificates_csv(result.proved) + curves).lower()
+    curves = list(_curve_rows([CellResult(result.case.cell, result.proved)]))
+    text = (certificates_csv(result.proved) + str(curves)).lower()
     assert "nan" not in text and "inf" not in text
 
 
