@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
+from harness.datasets.base import Dataset
+from harness.errors import RunFolderError, UsageError
 from harness.plugins.registry import load_dataset, load_registry
 from harness.plugins.suites import ALPHA, DATASET, DEFAULT, SEED, THREATS, Suite, load_suite
 from harness.results.earlier import Earlier, read_earlier
@@ -26,7 +28,6 @@ from harness.threats import Threat, parse_threat
 if TYPE_CHECKING:
     import torch
 
-    from harness.datasets.base import Dataset
     from harness.plugins.registry import Registry
     from harness.results.cells import CellResult, Plan
     from harness.running.task import Progress
@@ -174,6 +175,8 @@ def prepare(
     if dataset is None:
         dataset = suite.dataset if suite else DATASET
     data = load_dataset(registry, dataset, data_root) if isinstance(dataset, str) else dataset
+    if not isinstance(data, Dataset):
+        raise UsageError(f"{data!r} is no data set; wanted its name or a harness.Dataset")
     plan = make_plan(
         registry,
         cells,
@@ -197,7 +200,9 @@ def check_timeout(timeout: float | None) -> None:
 
 def _base(path: Path, data: Dataset) -> Base | None:
     """The seed and alpha that labels in that folder do not mention, where it holds such a run."""
-    manifest = RunFolder(path).manifest() or {}
+    manifest = {}
+    with suppress(RunFolderError):  # it is said when the folder is opened
+        manifest = RunFolder(path).manifest() or {}
     found = manifest.get("plan")
     if not isinstance(found, dict) or found.get("digest") != data.digest:
         return None  # nothing, or a folder that is refused when it is opened
