@@ -1,6 +1,7 @@
 """Which way the arrows point: a module is imported downwards only, and never in a circle."""
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,6 +102,12 @@ def test_no_import_goes_in_a_circle(arrows):
         TopologicalSorter(arrows).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_contributors_are_told_the_same_floors():
+    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    (listed,) = re.findall(r"^```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert listed.splitlines() == [", ".join(floor) for floor in FLOORS]
 
 
 def test_at_the_root_lies_only_what_users_and_authors_import():

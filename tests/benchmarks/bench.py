@@ -379,9 +379,9 @@ def table(rows: list[Row]) -> str:
 
 
 def heading() -> str:
-    from harness import machine
+    from harness.results import provenance
 
-    found, versions = machine.machine(), machine.versions()
+    found, versions = provenance.machine(), provenance.versions()
     return (
         "# Benchmarks\n\n"
         "Written by `tox -e bench` (`tests/benchmarks/bench.py`). Times are medians of runs in "

@@ -1,5 +1,6 @@
 """The pages of docs/ and README are true: their code is run, their commands and links exist."""
 
+import configparser
 import re
 import shlex
 import shutil
@@ -20,7 +21,7 @@ from harness.proofs.confidence import simuem
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "docs").glob("*.md")}
-PAGES["README.md"] = ROOT / "README.md"
+PAGES |= {name: ROOT / name for name in ("README.md", "CONTRIBUTING.md")}
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 PUBLISHED = ROOT / "reports" / "mnist17"
 EVERYWHERE = pytest.mark.parametrize("page", sorted(PAGES))
@@ -244,6 +245,27 @@ def test_alpha_is_spent_once_over_all_test_examples() -> None:
     assert apart.p_lower == pytest.approx(alone.p_lower[0])
 
 
+# What else is run to contribute
+
+
+def test_what_contributors_run_exists() -> None:
+    """Environments of tox, and files; what each does was tried when it was written down."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "tox.ini")
+    lines = "".join(blocks(text_of("CONTRIBUTING.md"), "sh")).splitlines()
+    environments = set()
+    for line in lines:
+        words = shlex.split(line)
+        if words[0] == "tox":
+            environments |= set(words[2:3])
+        elif words[0] in ("pytest", ".ci/run"):
+            assert all((ROOT / word).exists() for word in words if "/" in word), line
+    assert {"lint", "type", "py", "gate", "docs", "bench"} == environments
+    assert {f"testenv:{name}" for name in environments - {"py"}} <= set(settings)
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", text_of("CONTRIBUTING.md")):
+        assert (ROOT / path).exists(), path
+
+
 # Links and the workflow
 
 
@@ -269,8 +291,8 @@ def test_the_index_has_every_page() -> None:
     for page in PAGES:
         name = Path(page).name
         if name != "README.md":
-            assert f"({name})" in text_of("docs/README.md")
-            assert f"(docs/{name})" in text_of("README.md")
+            assert f"({page})" in text_of("README.md")
+            assert page == name or f"({name})" in text_of("docs/README.md")
 
 
 @pytest.mark.skipif(not WORKFLOW.exists(), reason="a source distribution holds no workflow")
