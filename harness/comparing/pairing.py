@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import unknown
-from harness.results.reader import RunResult
+from harness.results.reader import RunResult, group_of
 
 Cell = Mapping[str, Any]
 
@@ -48,12 +48,12 @@ def pair_cells(base: RunResult, new: RunResult, wanted: Sequence[str] = ()) -> l
 
     A cell is paired with that of the same defense and parameters, first if it has the same name
     too; else with that of the same name, whose defaults have changed; else with the only one left
-    of its defense. ``wanted``: labels of cells or names of defenses; without it, all. Raises
-    UsageError for one that neither run has.
+    of its defense. ``wanted``: labels of cells, with the seed or for all seeds, or names of
+    defenses; without it, all. Raises UsageError for one that neither run has.
     """
     before, after = _chosen(base.cells, wanted), _chosen(new.cells, wanted)
     for name in wanted:
-        if not any(name in (cell["label"], cell["defense"]) for cell in before + after):
+        if not any(name in _names(cell) for cell in before + after):
             raise unknown("cell", name, {cell["label"] for cell in base.cells + new.cells})
     found: dict[int, tuple[Cell, bool]] = {}
     left = list(after)
@@ -90,4 +90,9 @@ _SAME: Sequence[Callable[[Cell], tuple[Any, ...]]] = (
 
 
 def _chosen(cells: Sequence[Cell], wanted: Sequence[str]) -> list[Cell]:
-    return [c for c in cells if not wanted or c["label"] in wanted or c["defense"] in wanted]
+    return [c for c in cells if not wanted or not _names(c).isdisjoint(wanted)]
+
+
+def _names(cell: Cell) -> set[str]:
+    """What selects a cell: its label, its group whatever the seed, its defense."""
+    return {cell["label"], group_of(cell), cell["defense"]}

@@ -66,10 +66,12 @@ def _cost(cell: Mapping[str, Any]) -> Cost:
     return Cost(
         name=str(cell["label"]),
         failed=cell.get("status") == "failed",
+        train=_number(seconds.get("train")),
+        predict=_number(seconds.get("predict")),
+        certify=_number(seconds.get("certify")),
         n_models=_number(cell.get("n_models")),
         peak_rss_mb=_number(cell.get("peak_rss_mb")),
         seeds=cell.get(SEEDS, ""),
-        **{phase: _number(seconds.get(phase)) for phase in ("train", "predict", "certify")},
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +11,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import (
-    FixedLocator,
-    FuncFormatter,
-    LogLocator,
-    MaxNLocator,
-    NullLocator,
-    PercentFormatter,
-)
 
 from harness.report import words
 from harness.report.accuracy_figure import look
@@ -28,17 +19,20 @@ from harness.report.costs import Cost
 from harness.report.figures import FAINT, INK, new_figure, style
 from harness.report.panels import BAND, add_legend, band_key
 from harness.report.sweep import Line, Point, Sweep, r_that_matter, same_threats, sweeps
+from harness.report.sweep_axes import (
+    NONE,
+    PANEL,
+    dress_accuracy,
+    dress_number,
+    dress_x,
+    ticks_height,
+)
 from harness.results.reader import RunResult
 
-_LEFT, _PANEL, _GAP, _RIGHT = 0.85, 3.05, 0.85, 0.2
-_HEAD, _HEIGHT, _FOOT, _LINE = 0.62, 2.2, 0.48, 0.155
-_CHARACTER = 0.075
-"""Room in inches for a character of a tick's label."""
-_TURNED = 24
-"""Characters of a line of a label that is turned."""
+_LEFT, _GAP, _RIGHT = 0.85, 0.85, 0.2
+_HEAD, _HEIGHT, _FOOT = 0.62, 2.2, 0.48
 _DASHES = ("-", (0, (5, 1.6)), (0, (6, 1.6, 1.2, 1.6)))
 _DOTTED = (0, (1.2, 1.4))
-_DECADE = 10
 _NONE = "x: no median radius, less than half is certified at r = 0"
 
 Measure = Callable[[Point], tuple[float, float, float]]
@@ -67,8 +61,8 @@ def sweep_figure(result: RunResult) -> Figure:
     most = max(len(sweep.lines) for sweep in found)
     names = list(dict.fromkeys(line.name for sweep in found for line in sweep.lines))
     key = _key(names, r_that_matter(found, 3 if len(names) == 1 else 1 + (most <= 2)))
-    width = _LEFT + 3 * _PANEL + 2 * _GAP + _RIGHT
-    feet = [_FOOT + _ticks_height(sweep) for sweep, _ in rows]
+    width = _LEFT + 3 * PANEL + 2 * _GAP + _RIGHT
+    feet = [_FOOT + ticks_height(sweep) for sweep, _ in rows]
     with style():
         figure = new_figure(width, 4)
         legend = add_legend(figure, *_legend(found, key))
@@ -83,9 +77,9 @@ def sweep_figure(result: RunResult) -> Figure:
             axes = [
                 figure.add_axes(
                     (
-                        (_LEFT + j * (_PANEL + _GAP)) / width,
+                        (_LEFT + j * (PANEL + _GAP)) / width,
                         top / height,
-                        _PANEL / width,
+                        PANEL / width,
                         _HEIGHT / height,
                     )
                 )
@@ -106,11 +100,15 @@ def _key(names: Sequence[str], at: Sequence[int]) -> _Key:
     plain = {"drawstyle": "default", "markevery": None, "linewidth": 1.6, "linestyle": "-"}
     if len(names) == 1:
         lines = {names[0]: {**look(0), **plain, "color": INK}}
-        looks = [{**look(i + 1), **plain, "linestyle": dash} for i, dash in enumerate(_DASHES)]
         clean = {**look(4), **plain, "color": FAINT, "linestyle": _DOTTED}
-        return _Key(lines, {None: clean, **dict(zip(at, looks, strict=False))})
+        accuracies: dict[int | None, Mapping[str, Any]] = {None: clean}
+        for i, (r, dash) in enumerate(zip(at, _DASHES, strict=False)):
+            accuracies[r] = {**look(i + 1), **plain, "linestyle": dash}
+        return _Key(lines, accuracies)
     lines = {name: {**look(i), **plain} for i, name in enumerate(names)}
-    dashes = {r: {"linestyle": dash} for r, dash in zip(at, _DASHES, strict=False)}
+    dashes: dict[int | None, Mapping[str, Any]] = {
+        r: {"linestyle": dash} for r, dash in zip(at, _DASHES, strict=False)
+    }
     return _Key(lines, {None: {"linestyle": _DOTTED, "fillstyle": "none"}, **dashes})
 
 
@@ -146,15 +144,15 @@ def _row(axes: Sequence[Axes], sweep: Sweep, group: Sequence[str], key: _Key) ->
         for r, other in key.accuracies.items():
             _draw(accuracies, sweep, i, line, _of(threat, _accuracy(r)), {**how, **other})
     half = "r with an expected accuracy\nof at least one half"
-    _dress_number(radii, "median certified radius" if sweep.pointwise else half)
-    _dress_accuracy(accuracies)
+    dress_number(radii, "median certified radius" if sweep.pointwise else half)
+    dress_accuracy(accuracies)
     for axis in axes:
-        _dress_x(axis, sweep)
+        dress_x(axis, sweep)
     if len(axes) > 2:
         _entitle(axes[2], "cost", "of training, the same under every threat")
         for i, line in enumerate(sweep.lines):
             _draw(axes[2], sweep, i, line, _seconds, key.lines[line.name])
-        _dress_number(axes[2], "seconds")
+        dress_number(axes[2], "seconds")
 
 
 def _accuracy(r: int | None) -> Callable[[Row], float]:
@@ -196,7 +194,7 @@ def _draw(
     if none:
         axis.plot(
             none, [0] * len(none), "x", color=how["color"], transform=axis.get_xaxis_transform(),
-            clip_on=False, zorder=5, label="_none",
+            clip_on=False, zorder=5, label=NONE,
         )  # fmt: skip
 
 
@@ -212,92 +210,6 @@ def _place(sweep: Sweep, i: int, value: float | str) -> float:
         return float(value)
     apart = min(0.14, 0.6 / len(sweep.lines))
     return sweep.values.index(value) + apart * (i - (len(sweep.lines) - 1) / 2)
-
-
-def _dress_x(axis: Axes, sweep: Sweep) -> None:
-    axis.set_xlabel(sweep.parameter)
-    axis.xaxis.set_minor_locator(NullLocator())
-    if not sweep.numeric:
-        texts, turned = _tick_texts(sweep)
-        how: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        axis.set_xticks(range(len(texts)), texts, **how if turned else {})
-        axis.set_xlim(-0.6, len(texts) - 0.4)
-        return
-    numbers = [float(value) for value in sweep.values]
-    logarithmic = numbers[0] > 0 and numbers[-1] >= _DECADE * numbers[0]
-    if logarithmic:
-        axis.set_xscale("log")
-        axis.set_xlabel(f"{sweep.parameter}, log scale")
-    axis.xaxis.set_minor_locator(NullLocator())
-    places = [math.log(number) if logarithmic else number for number in numbers]
-    length = (places[-1] - places[0]) or 1.0
-    axis.xaxis.set_major_locator(FixedLocator(_with_room(numbers, places, 0.9 * _PANEL / length)))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-
-
-def _with_room(numbers: Sequence[float], places: Sequence[float], scale: float) -> list[float]:
-    """Those numbers whose labels do not touch; ``scale``: inches of a unit of ``places``."""
-    kept: list[float] = []
-    free = -math.inf
-    for number, place in zip(numbers, places, strict=True):
-        half = _CHARACTER * len(f"{number:,g}") / 2 + 0.03
-        if place * scale - half >= free:
-            kept.append(number)
-            free = place * scale + half
-    return kept
-
-
-def _tick_texts(sweep: Sweep) -> tuple[list[str], bool]:
-    """The names on the axis, and whether they are turned: those that are too long for a level.
-
-    Of an import path the last part is enough, unless two are the same then.
-    """
-    full = [str(value) for value in sweep.values]
-    short = [re.sub(r"^[\w.]+\.(?=\w+(\(|$))", "", name) for name in full]
-    names = short if len(set(short)) == len(short) else full
-    turned = max(map(len, names)) > _PANEL / len(names) / _CHARACTER
-    return [words.wrap_label(name, _TURNED) if turned else name for name in names], turned
-
-
-def _ticks_height(sweep: Sweep) -> float:
-    """Inches below an axis for the labels of its ticks."""
-    if sweep.numeric:
-        return _LINE
-    texts, turned = _tick_texts(sweep)
-    lines = [text.split("\n") for text in texts]
-    if not turned:
-        return _LINE
-    return max(
-        (_LINE * len(split) + 0.9 * _CHARACTER * max(map(len, split))) / math.sqrt(2)
-        for split in lines
-    )
-
-
-def _dress_accuracy(axis: Axes) -> None:
-    """Percent, from 0 on unless everything is above one half."""
-    values = [float(y) for line in axis.lines for y in line.get_ydata()]  # type: ignore[union-attr]
-    lowest = min(values, default=0.0)
-    axis.set_ylim(math.floor(lowest * 10) / 10 if lowest > 0.5 else 0, 1.01)
-    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_ylabel("accuracy")
-
-
-def _dress_number(axis: Axes, label: str) -> None:
-    """A logarithmic axis where values span more than a decade, else one from 0 on."""
-    shown = [line for line in axis.lines if line.get_label() != "_none"]
-    values = [float(y) for line in shown for y in line.get_ydata()]  # type: ignore[union-attr]
-    low, high = min(values, default=0.0), max(values, default=0.0)
-    axis.set_ylabel(label)
-    if low > 0 and high >= _DECADE * low:
-        axis.set_yscale("log")
-        axis.set_ylabel(f"{label}, log scale")
-        few = high < _DECADE**2 * low
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
-        axis.yaxis.set_minor_locator(NullLocator())
-    else:
-        axis.yaxis.set_major_locator(MaxNLocator("auto", integer=high >= 4, steps=[1, 2, 5, 10]))
-        axis.set_ylim(0, max(axis.get_ylim()[1], 1 if high == 0 else high * 1.08))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def _entitle(axis: Axes, title: str, below: str) -> None:

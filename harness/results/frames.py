@@ -60,7 +60,7 @@ def certificates_frame(result: RunResult, defense: str, threat: str) -> pd.DataF
     and ``prediction``, as codes; ``radius``, the certified poisoning size, -1 where nothing is
     proved, not even on the clean training set. A radius is of the prediction, right or wrong:
     ``((f.label == f.prediction) & (f.radius >= r)).mean()`` is the certified accuracy at r.
-    ``f.attrs["label_names"]`` lists the names, ``f.label.map(dict(enumerate(names)))`` puts them in
+    ``names = f.attrs["label_names"]``, and ``f.label.map(dict(enumerate(names)))`` puts them in.
 
     Raises UsageError, in a line, for a cell or a threat that the run does not have, for one that
     failed or does not cover the threat, for a certificate that is not about single examples, and

@@ -329,3 +329,21 @@ def test_blocks_of_two_machines_are_of_no_kind(made_run, made_cell):
         made_run("base", costly(made_cell, 2.0)), made_run("new", both), "train_s:+50%"
     )
     assert "another machine" in change(found, "train_s").note
+
+
+def test_seeds_are_paired_with_seeds(made_run, made_cell):
+    def run(name, *radii):
+        cells = [
+            made_cell(label, {"any": found}, params={"k": 1}, more={"seed": s, "group": "a"})
+            for s, (label, found) in enumerate(zip(("a", "a@seed=1"), radii, strict=True))
+        ]
+        return made_run(name, *cells, made_cell("b", {"any": lowered(0)}))
+
+    base, new = run("base", lowered(0), lowered(9)), run("new", lowered(0), lowered(40))
+    found = compared(base, new, wanted=["a"])
+    assert [(cell.label, cell.pair.new["label"]) for cell in found.cells] == [
+        ("a", "a"), ("a@seed=1", "a@seed=1"),
+    ]  # fmt: skip
+    assert change(found, "certified_accuracy@50", 0).verdict == SAME
+    assert change(found, "certified_accuracy@50", 1).verdict == REGRESSION
+    assert all(line.startswith("a@seed=1 under any") for line in found.regressions)
