@@ -39,7 +39,8 @@ def test_the_summary_is_followed_by_what_the_cells_are(result):
     columns = list(result.summary.columns)
     assert list(frame.columns[: len(columns)]) == columns
     assert list(frame.columns[len(columns) :]) == [
-        "seed", "alpha", "k", "param_n_models", "learner", "exact", "limit", "epsilon", "param_kind",
+        "seed", "alpha",
+        "k", "param_n_models", "learner", "exact", "limit", "epsilon", "param_kind",
     ]  # fmt: skip
     assert list(frame["defense"].unique()) == ["bagging", "bagging@seed=1", "dp"]
     assert list(frame["seed"]) == [0, 0, 1, 1, 0], "the run's where the cell has none"
