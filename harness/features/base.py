@@ -52,7 +52,7 @@ class Features(ABC):
 
     @abstractmethod
     def rows(self, x: NDArray[Any]) -> Tensor:
-        """The features (m, d) float32, on the CPU, of raw examples ``x`` (m, ...), m >= 0.
+        """The features (m, d) float32, on the CPU, of raw examples ``x`` (m, ...), m >= 1.
 
         ``x`` is uint8 or finite floats, and is not to be changed. m is some of the examples, as
         many as fit in memory: nothing may follow from it.
@@ -67,8 +67,9 @@ class Features(ABC):
         """
         self.check(x.shape[1:])
         step = chunk or max(1, _AT_ONCE // max(1, math.prod(x.shape[1:])))
-        d, parts = self.count(x.shape[1:]), []
-        for start in range(0, max(len(x), 1), step):
+        d = self.count(x.shape[1:])
+        parts = [torch.zeros(0, d)]
+        for start in range(0, len(x), step):
             some = x[start : start + step]
             part = self.rows(some)
             wrong = wrong_form(part, (len(some), d))

@@ -23,4 +23,4 @@ class Raw(Features):
         return math.prod(example)
 
     def rows(self, x: NDArray[Any]) -> Tensor:
-        return unit(x).reshape(len(x), self.count(x.shape[1:]))
+        return unit(x).reshape(len(x), math.prod(x.shape[1:]))

@@ -14,11 +14,22 @@ or, with one test for each property::
     class TestMyDefense(DefenseConformance):
         defense = MyDefense
 
-Passing proves no theorem. It shows that a defense keeps the rules on which certificates rest.
+:func:`check_features` does the same for features: each row must follow from its own example alone.
+
+Passing proves no theorem. It shows that the rules are kept on which certificates rest.
 """
 
-from harness.testing.conformance import DefenseConformance, Report, check_defense
+from harness.testing.conformance import DefenseConformance, check_defense
 from harness.testing.data import tiny_dataset
+from harness.testing.features import check_features
+from harness.testing.judging import Report
 from harness.testing.verdicts import ConformanceError
 
-__all__ = ["ConformanceError", "DefenseConformance", "Report", "check_defense", "tiny_dataset"]
+__all__ = [
+    "ConformanceError",
+    "DefenseConformance",
+    "Report",
+    "check_defense",
+    "check_features",
+    "tiny_dataset",
+]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
-
-from threadpoolctl import threadpool_limits
 
 from harness.errors import UsageError
 from harness.testing import (
@@ -19,14 +16,9 @@ from harness.testing import (
     training,
 )
 from harness.testing.bench import Bench, make_bench
+from harness.testing.judging import Report, failure_of, judge
 from harness.testing.properties import Property
-from harness.testing.verdicts import (
-    ConformanceError,
-    Failure,
-    NotApplicable,
-    NothingAttacked,
-    Postponed,
-)
+from harness.testing.verdicts import ConformanceError
 from harness.threats import Threat
 
 if TYPE_CHECKING:
@@ -57,26 +49,6 @@ PROPERTIES = (
 """All of them; what makes others fail comes before them."""
 
 
-@dataclass(frozen=True)
-class Report:
-    """What :func:`check_defense` found to hold: the defense, and its properties by name."""
-
-    defense: str
-    held: tuple[str, ...]
-    skipped: Mapping[str, str]
-    """Properties that say nothing about this defense, and why."""
-    unattacked: tuple[str, ...] = ()
-    """Those of ``skipped`` that say nothing because nothing was there to attack: a certificate
-    under that threat could be wrong without being noticed."""
-
-    def __str__(self) -> str:
-        lines = [f"{self.defense}: {len(self.held)} properties hold"]
-        lines += [f"  NOT ATTACKED: {self.skipped[name]}" for name in self.unattacked]
-        others = (item for item in self.skipped.items() if item[0] not in self.unattacked)
-        lines += [f"  skipped {name}: {reason}" for name, reason in others]
-        return "\n".join(lines)
-
-
 def check_defense(
     defense: type[Defense[Any]] | Defense[Any] | str,
     *,
@@ -94,50 +66,7 @@ def check_defense(
     it protects and what is usually the cause. Raises UsageError where the defense does not accept
     the data set.
     """
-    bench = make_bench(defense, dataset, registry)
-    held: list[str] = []
-    skipped: dict[str, str] = {}
-    failures: list[Failure] = []
-    postponed: list[str] = []
-    unattacked: list[str] = []
-    for prop in PROPERTIES:
-        try:
-            failure = _failure(prop, bench)
-        except NotApplicable as reason:
-            skipped[prop.name] = str(reason)
-            if isinstance(reason, Postponed):
-                postponed.append(prop.name)
-            if isinstance(reason, NothingAttacked):
-                unattacked.append(prop.name)
-            continue
-        if failure is None:
-            held.append(prop.name)
-        else:
-            failures.append(failure)
-    if failures:
-        message = _explain(bench, failures, len(PROPERTIES) - len(skipped))
-        later = f"\n\nTried when this is mended: {', '.join(postponed)}" if postponed else ""
-        raise ConformanceError(message + later)
-    return Report(bench.label, tuple(held), skipped, tuple(unattacked))
-
-
-def _failure(prop: Property, bench: Bench) -> Failure | None:
-    """What breaks the property, found with one thread: several only wait for one another here."""
-    with threadpool_limits(1):
-        return prop.failure(bench)
-
-
-def _explain(bench: Bench, failures: list[Failure], checked: int) -> str:
-    """All failures, those of one cause together: where training fails, everything does."""
-    by_cause: dict[tuple[str, ...], list[Failure]] = {}
-    for failure in failures:
-        by_cause.setdefault(failure.found, []).append(failure)
-    head = f"{bench.label} breaks {len(failures)} of {checked} properties of a sound defense."
-    parts = [head]
-    for number, same in enumerate(by_cause.values(), start=1):
-        also = ", ".join(failure.name for failure in same[1:])
-        parts.append(f"{number}. {same[0]}" + (f"\n   Also breaks: {also}" if also else ""))
-    return "\n\n".join(parts)
+    return judge(PROPERTIES, make_bench(defense, dataset, registry), "a sound defense")
 
 
 def _test(prop: Property) -> Callable[[DefenseConformance], None]:
@@ -149,7 +78,7 @@ def _test(prop: Property) -> Callable[[DefenseConformance], None]:
             bench = self._bench()
         except UsageError as error:
             raise ConformanceError(f"nothing could be tried: {error}") from None
-        failure = _failure(prop, bench)
+        failure = failure_of(prop, bench)
         if failure is not None:
             raise ConformanceError(f"{bench.label}: {failure}")
 

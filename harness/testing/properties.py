@@ -1,4 +1,4 @@
-"""What a property is: a check that explains in words how a defense breaks it."""
+"""What a property is: a check that explains in words how a defense, or features, break it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from harness.testing.verdicts import Failure, NotApplicable, Postponed
 
-if TYPE_CHECKING:
-    from harness.testing.bench import Bench
 
-Check = Callable[["Bench"], Iterator[str]]
+class Judged(Protocol):
+    """What is tried, with what is known about it already, by the property's name."""
+
+    @property
+    def judged(self) -> dict[str, Failure | None]: ...
+
+
+Check = Callable[[Any], Iterator[str]]
+"""Of a bench, of the kind that the properties are about."""
 
 _SHOWN = 3
 """Violations of one property that are told; the others are seldom news."""
@@ -39,7 +45,7 @@ class Property:
         """Which theorem or rule the property protects, in one line."""
         return " ".join((self.check.__doc__ or "").split())
 
-    def failure(self, bench: Bench) -> Failure | None:
+    def failure(self, bench: Judged) -> Failure | None:
         """What breaks the property; None where it holds. Raises NotApplicable, Postponed."""
         for first in self.after:
             if first.broken(bench):
@@ -48,7 +54,7 @@ class Property:
             bench.judged[self.name] = self._failure(bench)
         return bench.judged[self.name]
 
-    def broken(self, bench: Bench) -> bool:
+    def broken(self, bench: Judged) -> bool:
         """Whether it does not hold, or could not be judged yet."""
         try:
             return self.failure(bench) is not None
@@ -57,7 +63,7 @@ class Property:
         except NotApplicable:
             return False
 
-    def _failure(self, bench: Bench) -> Failure | None:
+    def _failure(self, bench: Judged) -> Failure | None:
         try:
             found = tuple(islice(self.check(bench), _SHOWN))
         except NotApplicable:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class NotApplicable(unittest.SkipTest):
-    """The property says nothing about this defense; test runners show the test as skipped."""
+    """The property says nothing about what is tried; test runners show the test as skipped."""
 
 
 class Postponed(NotApplicable):
@@ -19,7 +19,7 @@ class NothingAttacked(NotApplicable):
 
 
 class ConformanceError(AssertionError):
-    """A defense breaks properties that certificates rest on; the message explains each of them."""
+    """Properties that certificates rest on are broken; the message explains each of them."""
 
 
 @dataclass(frozen=True)

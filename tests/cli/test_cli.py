@@ -187,7 +187,7 @@ def bad(arguments: list[str | Path], message: str) -> None:
         (["run", "--dataset", "npz:/no/such.npz"], "/no/such.npz"),
         (["run", "--device", "gpu"], "unknown device 'gpu'; allowed: cpu, cuda, cuda:N"),
         (["run", "--output", "/proc/nothing"], "cannot write /proc/nothing"),
-        (["show", "bagg"], "unknown defense, dataset or learner 'bagg'; did you mean bagging?"),
+        (["show", "bagg"], "unknown defense, dataset, learner or features 'bagg'; did you mean bagging?"),
         (["report", "/no/such/run"], "/no/such/run"),
         (["report", "a", "b"], "several runs need --output"),
     ],
@@ -257,16 +257,26 @@ def test_the_folder_is_named_after_the_data(
 
 def test_list_and_show_and_doctor() -> None:
     listed = harness("list").output
-    for name in ("bagging", "dp", "label-flip", "feature-flip", "mnist17", "ridge", "hog"):
+    for name in ("bagging", "dp", "label-flip", "feature-flip", "mnist17", "ridge", "hog", "auto"):
         assert name in listed
     shown = harness("show", "bagging").output
     for text in ("k", "n_models", "AAAI 2021", "poisoning-harness", "modify", "int >= 1"):
         assert text in shown
     assert "penalty" in harness("show", "ridge").output
+    hog = harness("show", "hog").output
+    for text in ("gradient", "from: poisoning-harness", "cells (default 4)", "bins (default 8)"):
+        assert text in hog
+    assert "no parameters" in harness("show", "raw").output
+    assert "  STEP, STEP, ... (required)" in harness("show", "pipeline").output
+    assert (
+        "unknown defense, dataset, learner or features 'hgo'; did you mean hog?"
+        in harness("show", "hgo").stderr
+    )
     assert harness("show", "npz").exit_code == 0
     doctor = harness("doctor")
     assert doctor.exit_code == 0
     assert "everything can be used" in doctor.output
+    assert re.search("^features +raw, binarised, hog$", doctor.output, re.MULTILINE)
 
 
 def test_the_environment_may_be_narrow(tiny_npz: Path, tmp_path: Path) -> None:
@@ -275,3 +285,46 @@ def test_the_environment_may_be_narrow(tiny_npz: Path, tmp_path: Path) -> None:
     done = subprocess.run(arguments, capture_output=True, env=narrow, check=False)
     assert done.returncode == 0, done.stderr
     assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_a_table_is_compared_with_every_defense(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(90, 5))
+    y = (x[:, 0] > 0).astype(int)
+    path, out = tmp_path / "table.npz", tmp_path / "run"
+    np.savez(path, x_train=x[:70], y_train=y[:70], x_test=x[70:], y_test=y[70:])
+    smaller = [f"{name}[n_models=20]" for name in ("bagging", "dp", "feature-flip")]
+    chosen = [text for cell in (*smaller, "label-flip") for text in ("-d", cell)]
+    result = harness("run", *chosen, "--dataset", f"npz:{path}", "--output", out)
+    assert result.exit_code == 0, result.output
+    cells = json.loads((out / "manifest.json").read_text())["cells"]
+    features = {cell["defense"]: cell["params"].get("features") for cell in cells}
+    assert features == {"bagging": "raw", "dp": "raw", "label-flip": "raw", "feature-flip": None}
+    assert {cell["status"] for cell in cells} == {"finished"}
+    planned = harness("run", "--dataset", f"npz:{path}", "--dry-run")
+    assert planned.exit_code == 0
+    assert "left out" not in planned.output + planned.stderr
+
+
+def test_auto_and_the_features_that_it_stands_for_train_once(
+    tiny_npz: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    one, other = "bagging[k=5,n_models=20]", "bagging[k=5,n_models=20,features=hog(cells=4)]"
+    result = harness("run", "-d", one, "-d", other, "--dataset", f"npz:{tiny_npz}", "--output", out)
+    assert result.exit_code == 0, result.output
+    cells = json.loads((out / "manifest.json").read_text())["cells"]
+    assert [cell["label"] for cell in cells] == [one, "bagging[k=5,n_models=20,features=hog]"]
+    assert cells[0]["evidence"] == cells[1]["evidence"]
+    assert len(list((out / "evidence").iterdir())) == 1
+
+
+def test_features_and_pipelines_that_cannot_be(tiny_npz: Path) -> None:
+    data = ["--dataset", f"npz:{tiny_npz}"]
+    for cell, message in (
+        ("bagging[features=hog(cell=3)]", "did you mean cells? Allowed: bins, cells, pooling"),
+        ("bagging[features=hog(cells=3]", "brackets or quotes do not match in 'bagging[features="),
+        ("bagging[learner=cnn,features=hog]", "learner=cnn sees images and no features"),
+        ("bagging[learner=pipeline(ridge, ridge)]", "the step 'ridge' is no import path"),
+    ):
+        bad(["run", "-d", cell, *data], message)

@@ -9,11 +9,27 @@ import pytest
 from harness import hookimpl
 from harness.defenses.bagging import Bagging
 from harness.errors import UsageError
+from harness.features.base import Features
+from harness.features.raw import Raw
 from harness.plugins.registry import PluginManager, Registry
 
 
 class Mine(Bagging):
     name = "mine"
+
+
+class Thumbnail(Raw):
+    name = "thumbnail"
+    summary = "a small image"
+
+
+class Partial(Features):
+    name = "partial"
+    summary = "half a class"
+
+
+class Auto(Raw):
+    name = "auto"
 
 
 def plugin(**hooks: Any) -> SimpleNamespace:
@@ -32,7 +48,8 @@ def test_the_built_ins_come_through_the_same_hooks() -> None:
     registry = registry_with()
     assert {"bagging", "dp", "label-flip", "feature-flip"} <= set(registry.defenses.entries)
     assert {"mnist17", "mnist", "npz"} <= set(registry.datasets.entries)
-    assert {"ridge", "logistic", "cnn"} <= set(registry.learners.entries)
+    assert {"ridge", "logistic", "cnn", "pipeline"} <= set(registry.learners.entries)
+    assert {"raw", "binarised", "hog"} == set(registry.features.entries)
     assert registry.problems == ()
     assert registry_with(built_in=False).defenses.entries == {}
 
@@ -41,6 +58,27 @@ def test_a_plugin_registers_a_defense_with_its_distribution() -> None:
     own = plugin(harness_register_defenses=lambda: [Mine])
     entry = registry_with((own, "mine", "mine-plugin 1.0")).defenses["mine"]
     assert (entry.value, entry.distribution) == (Mine, "mine-plugin 1.0")
+
+
+def test_a_plugin_registers_features_with_its_distribution() -> None:
+    own = plugin(harness_register_features=lambda: [Thumbnail])
+    registry = registry_with((own, "thumb", "thumb-plugin 1.0"))
+    entry = registry.features["thumbnail"]
+    assert (entry.value, entry.distribution) == (Thumbnail, "thumb-plugin 1.0")
+    with pytest.raises(UsageError, match=r"unknown features 'x'; Allowed: auto, .*thumbnail"):
+        registry.features["x"]
+    said = str(registry.unknown("thumbnial"))
+    assert "unknown defense, dataset, learner or features 'thumbnial'; did you mean thumb" in said
+
+
+def test_features_whose_name_is_taken_belong_to_neither() -> None:
+    class Rival(Raw):
+        name = "hog"
+
+    own = plugin(harness_register_features=lambda: [Rival])
+    registry = registry_with((own, "rival", "rival-plugin 2.0"))
+    with pytest.raises(UsageError, match=r"the features 'hog' is registered by .* and by rival-"):
+        registry.features["hog"]
 
 
 def test_a_name_taken_twice_is_an_error_that_names_both() -> None:
@@ -80,6 +118,10 @@ def raising() -> Iterable[Any]:
         ({"harness_register_defenses": lambda: [Mine(Mine.Params())]}, "is not a subclass of"),
         ({"harness_register_datasets": lambda: [object()]}, "has no name and no summary"),
         ({"harness_register_learners": lambda: None}, "TypeError"),
+        ({"harness_register_features": lambda: [Raw()]}, "is not a subclass of harness.features"),
+        ({"harness_register_features": lambda: [Features]}, "Features has no name"),
+        ({"harness_register_features": lambda: [Partial]}, "Partial lacks count, rows"),
+        ({"harness_register_features": lambda: [Auto]}, "the name 'auto' stands for what fits"),
         ({"harness_register_defences": lambda: [Mine]}, "unknown hook 'harness_register_defences'"),
     ],
 )

@@ -532,12 +532,12 @@ def test_a_name_that_is_not_installed_is_one_line(registry: Registry) -> None:
 
 def test_an_instance_is_tried_as_it_is(registry: Registry) -> None:
     report = check_defense(Sound(SoundParameters(k=5, n_models=30)), registry=registry)
-    assert report.defense == "sound[k=5,n_models=30]"
+    assert report.name == "sound[k=5,n_models=30]"
 
 
 def test_what_was_chosen_is_not_lowered(registry: Registry) -> None:
     report = check_defense("bagging[k=5,learner=naive-bayes]", registry=registry)
-    assert report.defense == "bagging[k=5,n_models=24,learner=naive-bayes]"
+    assert report.name == "bagging[k=5,n_models=24,learner=naive-bayes]"
 
 
 def test_a_data_set_of_ones_own(registry: Registry) -> None:
