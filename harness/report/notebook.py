@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from harness.report import answers, tables, words
 from harness.report.accuracy_figure import accuracy_figure
-from harness.report.figures import render, style
+from harness.report.figures import render
 from harness.results.reader import RunResult
 from harness.results.seeds import over_seeds
 
@@ -27,10 +27,7 @@ def figure(result: RunResult) -> Figure:
     A notebook shows it once, where it is a cell's value; ``figure(result).savefig(...)`` works
     anywhere. It needs no window system, and changes no setting of matplotlib.
     """
-    drawn = accuracy_figure(result)
-    with style():
-        drawn.canvas.draw()  # what matplotlib makes only when it draws gets the style, too
-    return drawn
+    return accuracy_figure(result)
 
 
 def repr_html(result: RunResult) -> str:

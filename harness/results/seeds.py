@@ -33,7 +33,7 @@ def over_seeds(result: RunResult) -> RunResult:
     is returned as it is, and so is what was made here before.
     """
     groups = [group_of(cell) for cell in result.cells]
-    if result.spread is not None or len(set(groups)) == len(groups):
+    if len(set(groups)) == len(groups):
         return result
     mean, low, high = (_reduced(result, how) for how in (_mean, _lowest, _highest))
     return replace(mean, spread=Spread(low, high, result))

@@ -91,8 +91,8 @@ def test_it_looks_the_same_whatever_the_users_settings(result, tmp_path):
     """Such as a notebook's: a figure that a user saves is drawn outside the harness."""
     pictures = []
     for size in (9, 25):
-        drawn = figure(result)
-        with matplotlib.rc_context({"xtick.labelsize": size, "axes.facecolor": "red"}):
+        with matplotlib.rc_context({"xtick.labelsize": size, "axes.labelsize": size}):
+            drawn = figure(result)
             drawn.savefig(tmp_path / "a.png", dpi=50, metadata={"Software": None})
         pictures.append((tmp_path / "a.png").read_bytes())
     assert pictures[0] == pictures[1]
