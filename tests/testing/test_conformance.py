@@ -12,7 +12,7 @@ VARIANTS = [
     "bagging[learner=naive-bayes,features=binarised,k=1]",
     "bagging[learner=cnn(epochs=1),n_models=2]",
     "bagging[learner=sklearn.tree.DecisionTreeClassifier,features=raw,n_models=5]",
-    "bagging[learner=pipeline(sklearn.decomposition.PCA, sklearn.naive_bayes.GaussianNB),n_models=5]",
+    "bagging[learner=pipeline(sklearn.decomposition.PCA, sklearn.svm.SVC),n_models=5]",
     "dp[certificate=pointwise,steps=2]",
     "dp[certificate=gdp,steps=2]",
     "dp[engine=opacus,n_models=2,steps=2]",
