@@ -55,6 +55,9 @@ class Installed:
         """The learner that ``spec`` names. Raises UsageError."""
         return learner_of(self.registry, spec)
 
+    __call__ = learner
+    """Before features were plugins, ``blocks`` was given a function."""
+
     def features(self, spec: str) -> Features:
         """The features that ``spec`` names. Raises UsageError."""
         return features_of(self.registry, spec, self.example)
