@@ -33,6 +33,7 @@ PROPERTIES = (
     training.evidence_is_plain,
     certificates.predictions_and_radii,
     training.blocks_can_be_trained_in_any_order,
+    training.more_base_models_go_on_from_fewer,
     training.order_of_test_examples_does_not_matter,
     training.what_only_certify_reads_trains_nothing,
     training.edge_shapes_work,

@@ -83,6 +83,29 @@ def blocks_can_be_trained_in_any_order(bench: Bench) -> Iterator[str]:
 
 
 @property_of(
+    "gather reads how many base models there are, to scale or to seed by it: then the parameter is "
+    "an ordinary Field and no count_field",
+    after=(blocks_can_be_trained_in_any_order,),
+)
+def more_base_models_go_on_from_fewer(bench: Bench) -> Iterator[str]:
+    """What a block leaves does not depend on how many follow, as a count_field says: a run with
+    more base models takes the blocks of one with fewer.
+    """
+    counts = type(bench.defense.params).counts()
+    if not counts:
+        raise NotApplicable("no parameter is a count_field")
+    few = _with_two_blocks(bench)
+    if few is None:
+        return  # one block for all: there is nothing to go on from
+    for name in sorted(counts):
+        many = few.with_params(**{name: 2 * getattr(few.defense.params, name)})
+        if many is None or not few.blocks() or many.blocks()[0] != few.blocks()[0]:
+            continue  # blocks that are cut otherwise are not shared
+        how = f"with {name}={getattr(many.defense.params, name)} instead of half as many"
+        yield from _differences(few.train([0]), many.train([0]), how)
+
+
+@property_of(
     "test examples drawn at random, or a statistic of the test set used in predicting",
     after=(training_can_be_repeated, certificates.predictions_and_radii),
 )

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import unittest
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -22,9 +23,12 @@ from harness.defense import (
     Arrays,
     Defense,
     Evidence,
+    Lookup,
     Parameters,
+    Shape,
     Task,
     certify_field,
+    count_field,
     even_blocks,
 )
 from harness.defenses.bagging import certified_poisoning_size
@@ -65,7 +69,7 @@ def registry() -> Registry:
 
 class SoundParameters(Parameters):
     k: int = Field(3, ge=1, description="examples of a base model")
-    n_models: int = Field(24, ge=1, description="base models")
+    n_models: int = count_field(24, ge=1, description="base models")
     split: Literal["paper", "per-example"] = certify_field("paper", description="of alpha")
 
 
@@ -299,6 +303,16 @@ class SaysAnotherAlpha(Sound):
         return Guarantee.probabilistic(alpha / 2)
 
 
+class ReadsTheCount(Sound):
+    """Every block says what share of all base models it is."""
+
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
+        return even_blocks(self.params.n_models, 8)
+
+    def gather(self, task: Task) -> Arrays:
+        return {**super().gather(task), "share": np.array(len(task.models) / self.params.n_models)}
+
+
 class HalfARadius(Sound):
     def radii(self, evidence, threat, alpha):
         return super().radii(evidence, threat, alpha) / 2
@@ -442,6 +456,7 @@ WRONG = [
     (IgnoresAlpha, "alpha = 1e-100 proves exactly as much", "never reaches the confidence bounds"),
     (UsesAlphaAndSaysNot, "it needs no alpha, yet alpha changes it: radii of test", "estimate"),
     (SaysAnotherAlpha, "for alpha = 0.001 says probabilistic (alpha=0.0005", "states its alpha"),
+    (ReadsTheCount, "with n_models=48 instead of half as many, share is", "no count_field"),
     (HalfARadius, "raised ValueError: radii must be integers", "rounded down to whole numbers"),
     (NegativeRadii, "raised ValueError: a radius is never below -1", "test_testing.py, line"),
     (WrongShape, "radii have shape (11,); wanted one for each of 12", "transposed"),
@@ -468,7 +483,7 @@ WRONG = [
 def test_a_sound_defense_passes(registry: Registry) -> None:
     report = check_defense(Sound, registry=registry)
     assert report.skipped == {}
-    assert str(report) == "sound: 22 properties hold"
+    assert str(report) == "sound: 23 properties hold"
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda row: row[0].__name__)
