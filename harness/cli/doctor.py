@@ -21,6 +21,7 @@ def command() -> None:
     from harness.errors import HarnessError
     from harness.plugins.registry import load_dataset, load_registry
     from harness.results import provenance
+    from harness.results.store import store_path
 
     wrong: list[str] = []
     for name, found in provenance.versions().items():
@@ -32,6 +33,7 @@ def command() -> None:
     click.echo(f"{'threads':18} {torch.get_num_threads()}")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     click.echo(f"{'gpus':18} {', '.join(gpus) or 'none (not needed)'}")
+    click.echo(f"{'store':18} {store_path() or 'off'}")
     registry = load_registry()
     for catalogue in registry.catalogues:
         click.echo(f"{catalogue.kind.removesuffix('s') + 's':18} {', '.join(catalogue.entries)}")

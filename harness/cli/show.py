@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from harness.defense import Defense
     from harness.plugins.registry import Registered
+    from harness.plugins.suites import Suite
 
 ATTACKER = "attacker: writes examples of the data set's domain (labels, shape, type, range)"
 
@@ -20,14 +21,16 @@ Examples:
   harness show bagging
   harness show ridge
   harness show hog
+  harness show strongest-mnist17
 """
 
 
 @click.command(epilog=_EPILOG)
 @click.argument("name")
 def command(name: str) -> None:
-    """One defense, dataset, learner or features: parameters, threats, paper."""
+    """One defense, dataset, learner, features or suite: parameters, threats, paper."""
     from harness.plugins.registry import load_registry
+    from harness.plugins.suites import is_suite, load_suite
 
     registry = load_registry()
     if registry.defenses.claims(name):
@@ -42,11 +45,24 @@ def command(name: str) -> None:
     if registry.features.claims(name):
         _part(registry.features[name])
         return
+    if is_suite(name):
+        _suite(load_suite(name))
+        return
     broken = registry.broken(name)
     if broken:
         click.echo(str(broken), err=True)
         raise SystemExit(2)
     raise registry.unknown(name)
+
+
+def _suite(suite: Suite) -> None:
+    click.echo(f"{suite.name}: {suite.summary}")
+    click.echo(f"dataset: {suite.dataset}")
+    click.echo(f"seeds: {', '.join(map(str, suite.seeds))}")
+    click.echo(f"alphas: {', '.join(f'{alpha:g}' for alpha in suite.alphas)}")
+    click.echo(f"threats: {', '.join(suite.threats)}")
+    for cell in suite.cells:
+        click.echo(f"  {cell}")
 
 
 def _defense(entry: Registered[type[Defense[Any]]]) -> None:

@@ -167,7 +167,11 @@ def _cells(
 def _object(
     registry: Registry, wanted: Defense[Any] | type[Defense[Any]]
 ) -> tuple[Defense[Any], str]:
-    """A defense that was given itself, and where it is from. Raises UsageError."""
+    """A defense that was given itself, made again of its parameters, and where it is from.
+
+    Its parameters and its code are all that evidence is kept under: what else an object may carry
+    has no part in training. Raises UsageError.
+    """
     kind = wanted if isinstance(wanted, type) else type(wanted)
     if not issubclass(kind, Defense):
         raise UsageError(f"{wanted!r} is no defense; wanted NAME[key=value,...] or a Defense")
@@ -181,7 +185,9 @@ def _object(
             "its own"
         )
     try:
-        made = wanted(wanted.Params()) if isinstance(wanted, type) else wanted
+        made = kind(kind.Params() if isinstance(wanted, type) else wanted.params)
+    except TypeError as error:
+        raise UsageError(f"{name} cannot be made of its parameters alone: {error}") from None
     except ValidationError:
         required = [k for k, field in kind.Params.model_fields.items() if field.is_required()]
         raise UsageError(f"{name} needs {', '.join(required)}: give a defense, no class") from None

@@ -200,3 +200,12 @@ def test_an_alpha_in_the_brackets_is_the_cells_own() -> None:
         ("bagging[k=5]", 0.001),
     ]
     assert len({cell.key for cell in cells}) == 1
+
+
+def test_a_suite_is_listed_and_shown() -> None:
+    listed = CliRunner().invoke(program, ["list"]).output
+    assert all(name in listed for name in built_in())
+    result = CliRunner().invoke(program, ["show", DEFAULT])
+    assert result.exit_code == 0
+    assert result.output.splitlines()[0] == f"{DEFAULT}: {load_suite(DEFAULT).summary}"
+    assert "  label-flip" in result.output.splitlines()
