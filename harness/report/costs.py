@@ -38,12 +38,6 @@ class Cost:
     def highest(self) -> Cost:
         return self.spread[1] if self.spread else self
 
-    @property
-    def total(self) -> float:
-        """Seconds altogether; NaN where nothing was measured."""
-        known = [s for s in (self.train, self.predict, self.certify) if not math.isnan(s)]
-        return sum(known) if known else math.nan
-
 
 def costs(result: RunResult) -> list[Cost]:
     """What each cell cost, in the order of the plan."""
@@ -54,11 +48,6 @@ def costs(result: RunResult) -> list[Cost]:
         one, low, high = map(_cost, cells)
         found.append(replace(one, spread=(low, high)) if one.seeds else one)
     return found
-
-
-def costs_by_seed(result: RunResult) -> list[Cost]:
-    """What each cell cost, each seed for itself."""
-    return [_cost(cell) for cell in result.by_seed.cells]
 
 
 def _cost(cell: Mapping[str, Any]) -> Cost:
@@ -81,7 +70,7 @@ def _number(value: Any) -> float:
 
 @dataclass(frozen=True)
 class Shared:
-    """Features that were made once: in how many ``seconds``, and for how many ``cells``."""
+    """What was made once, such as "features hog": its ``seconds``, how many ``cells`` used it."""
 
     name: str
     seconds: float
@@ -91,7 +80,7 @@ class Shared:
     def said(self) -> str:
         """Such as: features hog, made once, shared by 8 cells."""
         use = f"shared by {self.cells:,} cells" if self.cells > 1 else "used by 1 cell"
-        return f"features {self.name}, made once, {use}"
+        return f"{self.name}, made once, {use}"
 
 
 def features(result: RunResult) -> list[Shared]:
@@ -115,9 +104,21 @@ def together(result: RunResult) -> str:
     made = features(result)
     if not made:
         return ""
-    own = [cost.total for cost in costs_by_seed(result) if not math.isnan(cost.total)]
+    own = _own(result)
     once = sum(one.seconds for one in made)
     return (
-        f"Seconds of a cell are its own. All cells {words.seconds(sum(own))}, the features once "
-        f"{words.seconds(once)}, together {words.seconds(sum(own) + once)}."
+        f"Seconds of a cell are its own. All cells {words.seconds(own)}, the features once "
+        f"{words.seconds(once)}, together {words.seconds(own + once)}."
     )
+
+
+def _own(result: RunResult) -> float:
+    """Seconds of all cells; those that differ in alpha alone have one training."""
+    total, trained = 0.0, set()
+    for i, cell in enumerate(result.by_seed.cells):
+        cost = _cost(cell)
+        training = cell.get("run"), cell.get("evidence", i)
+        phases = [cost.certify] + [cost.train, cost.predict] * (training not in trained)
+        trained.add(training)
+        total += sum(seconds for seconds in phases if not math.isnan(seconds))
+    return total

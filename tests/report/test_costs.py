@@ -16,23 +16,31 @@ def cells(made_cell):
             f"bagging[k={k}]{suffix}",
             {"any": [k]},
             params={"k": k},
-            more={"group": f"bagging[k={k}]", "features": {"hog": 2.31}},
+            more={"group": f"bagging[k={k}]", "features": {"features hog": 2.31}},
         )
         for k in (1, 2)
         for suffix in ("", "@seed=1")
     ]
-    return [*made, made_cell("label-flip", {"any": [3]}, more={"features": {"resnet": 40.0}})]
+    return [*made, made_cell("label-flip", {"any": [3]}, more={"features": {"images": 40.0}})]
 
 
 def test_features_are_counted_once_for_all_cells_and_seeds(made_run, cells):
     result = load_run(made_run("run", *cells))
     assert [(one.name, one.seconds, one.cells) for one in features(result)] == [
-        ("hog", 2.31, 4), ("resnet", 40.0, 1),
+        ("features hog", 2.31, 4), ("images", 40.0, 1),
     ]  # fmt: skip
     assert together(result) == (
         "Seconds of a cell are its own. All cells 17.5 s, the features once 42.3 s, "
         "together 59.8 s."
     )
+
+
+def test_cells_that_differ_in_alpha_are_trained_once(made_run, made_cell):
+    made = [
+        made_cell(label, {"any": [1]}, more={"evidence": "a-1", "features": {"features hog": 2.0}})
+        for label in ("a", "a@alpha=0.1")
+    ]
+    assert "All cells 4.0 s" in together(load_run(made_run("run", *made)))
 
 
 def test_tables_and_figure_have_a_row_for_them(made_run, cells):
@@ -48,7 +56,7 @@ def test_tables_and_figure_have_a_row_for_them(made_run, cells):
     train, predict, _ = cost_figure(load_run(folder)).axes
     labels = [" ".join(label.get_text().split()) for label in train.get_yticklabels()]
     assert labels[-2:] == [
-        "features hog, made once, shared by 4 cells", "features resnet, made once, used by 1 cell",
+        "features hog, made once, shared by 4 cells", "images, made once, used by 1 cell",
     ]  # fmt: skip
     assert [text.get_text() for text in train.texts][-2:] == ["2.3 s", "40.0 s"]
     assert len(predict.texts) == len(train.texts) - 2
