@@ -144,7 +144,6 @@ def a_row_depends_on_its_own_example_alone(bench: FeaturesBench) -> Iterator[str
             f"among {m} examples": _bytes(bench.rows(x)),
             "in the opposite order": _bytes(bench.rows(x[::-1]))[::-1],
             "after others were computed": _bytes(used.rows(x.copy())),
-            "two by two": _pairs(bench, x, others),
             "beside itself": [
                 _bytes(bench.rows(np.repeat(x[i : i + 1], 5, 0)))[3] for i in range(m)
             ],
@@ -158,11 +157,6 @@ def a_row_depends_on_its_own_example_alone(bench: FeaturesBench) -> Iterator[str
                     f"(so have {len(moved)} of {m})"
                 )
                 break
-
-
-def _pairs(bench: FeaturesBench, x: Array, others: Array) -> list[bytes]:
-    """Each example's features where it stands second, after another one."""
-    return [_bytes(bench.rows(np.stack([others[i], x[i]])))[1] for i in range(len(x))]
 
 
 @property_of("random numbers that no parameter fixes, or the time, or an address in memory")
