@@ -49,7 +49,7 @@ def test_every_name_makes_a_defense_that_conforms(
     write_project(parsed, folder)
     defense = defense_in(folder, parsed.module)
     assert defense.name == name
-    assert check_defense(defense, registry=registry).defense == f"{name}[n_models=24]"
+    assert check_defense(defense, registry=registry).name == f"{name}[n_models=24]"
     project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
     assert project["project"]["entry-points"]["harness"] == {name: parsed.module}
     assert project["tool"]["setuptools"]["py-modules"] == [parsed.module]
