@@ -35,6 +35,8 @@ class Earlier:
     curves: tuple[Row, ...] = ()
     summary: tuple[Row, ...] = ()
     certificates: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    """The commits of the code that its cells rest on, by distribution."""
 
     @property
     def labels(self) -> list[str]:
@@ -86,6 +88,7 @@ def read_earlier(folder: RunFolder) -> Earlier:
         _rows(folder.path / "curves.csv"),
         _rows(folder.path / "summary.csv"),
         arrays,
+        manifest.get("sources") or {},
     )
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from typing import TYPE_CHECKING, Any
 
 import harness
-from harness import learners
+from harness import features, learners
 from harness.learners.spec import parse_spec
 from harness.plugins.lookup import classes_behind, learner_of
 from harness.plugins.registry import load_registry
@@ -99,8 +99,8 @@ def git() -> dict[str, Any]:
 
 
 def sources(cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
-    """The same for each distribution that brought a defense or learner of the cells, by its name
-    and version; the harness's own is :func:`git`.
+    """The same for each distribution that brought a defense, learner or features of the cells, by
+    its name and version; the harness's own is :func:`git`.
     """
     files: dict[str, set[str | None]] = {}
     for distribution, cls in _behind(cells):
@@ -118,13 +118,20 @@ def sources(cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
 
 
 def _behind(cells: Iterable[Cell]) -> Iterator[tuple[str, type[Any]]]:
-    """The distributions and classes of the cells' defenses and learners."""
+    """The distributions and classes of the cells' defenses, learners and features."""
     own = {learner.name for learner in learners.harness_register_learners()}
+    own_features = {one.name for one in features.harness_register_features()}
     registry = None
     for cell in cells:
         if cell.defense is None:
             continue
         yield cell.distribution, type(cell.defense)
+        seen = getattr(cell.defense.params, "features", None)
+        if isinstance(seen, str) and (name := parse_spec(seen).name) not in own_features:
+            registry = registry or load_registry()
+            if name in registry.features.entries:
+                entry = registry.features.entries[name]
+                yield entry.distribution, entry.value
         spec = getattr(cell.defense.params, "learner", None)
         if not isinstance(spec, str) or (name := parse_spec(spec).name) in own:
             continue

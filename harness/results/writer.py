@@ -158,7 +158,7 @@ def manifest(
         "device": provenance.device_name(device),
         "threads": torch.get_num_threads(),
         "git": provenance.git(),
-        "sources": provenance.sources(plan.cells),
+        "sources": {**earlier.sources, **provenance.sources(plan.cells)},
     }
 
 

@@ -173,3 +173,10 @@ def test_each_part_that_is_edited_is_trained_again(
         assert run(tiny, tmp_path / part) == (expected[part], True), part
         path.write_text("# edited back\n" + SOURCES[name])
         assert run(tiny, tmp_path / f"{part}-back") == (first, False), part
+
+
+def test_the_source_of_features_is_in_the_manifest(plugin: Path, tiny: Dataset) -> None:
+    forget()
+    made = harness.run("bagging[k=5,n_models=20,features=first]", dataset=tiny)
+    assert made.manifest["sources"] == {"watched 0.1": {"commit": None, "dirty": None}}
+    assert harness.run("bagging[k=5,n_models=20]", dataset=tiny).manifest["sources"] == {}
