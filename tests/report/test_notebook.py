@@ -31,7 +31,8 @@ def test_it_has_the_table_the_sentences_and_the_figure(result):
     html = repr_html(result)
     answer = answers.threat_answer(result, "any")
     assert answers.headline(answer) in html
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", html)
+    body = "".join(re.findall(r"<tbody>(.*?)</tbody>", html, re.DOTALL))
+    cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", body)
     assert cells == [
         "bagging", "100%", "<b>80.0%</b>", "<b>80.0%</b>", "30", "30",
         "dp (estimate, expected accuracy)", "100%", "100%", "0", "9", "9",
