@@ -142,7 +142,8 @@ def carry_out(
         if not outcome.scratch:
             told.note("drawing the report")
             write_report(outcome.folder)
-    notes = told.notes if isinstance(told, Quiet) else ()
+    notes = [f"left out: {reason}" for reason in planned.plan.left_out]
+    notes += told.notes if isinstance(told, Quiet) else []
     result = Run(outcome.folder, notes=notes, scratch=outcome.scratch)
     failed = {one.cell.label: one.error for one in outcome.results if one.error is not None}
     if failed and on_error == "raise":
