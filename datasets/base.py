@@ -33,7 +33,8 @@ class Dataset:
     example. ``y_train`` (n,) and ``y_test`` (e,): int64 in 0 ... c - 1. ``label_names``: c names,
     those of the domain, whether or not an example has that label. Without ``domain`` it is all that
     the type can hold, and n is public. ``dataclasses.replace`` exchanges arrays and keeps the
-    domain: that is a poisoned version of the same problem.
+    domain: that is a poisoned version of the same problem. Arrays are kept as they are now, and
+    read-only: a change of them would be one that the digest does not tell.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Dataset:
     declares beyond them; not of ``name``."""
 
     def __post_init__(self) -> None:
+        for key in ("x_train", "y_train", "x_test", "y_test"):
+            object.__setattr__(self, key, _kept(getattr(self, key)))
         if self.domain is UNDECLARED:
             object.__setattr__(self, "domain", self._assumed())
         if self.domain.label_names != self.label_names:
@@ -195,6 +198,14 @@ class Dataset:
         if domain.n_public != self.n_train:
             sha.update(f"n_public {domain.n_public}".encode())
         return sha.hexdigest()
+
+
+def _kept(array: NDArray[Any]) -> NDArray[Any]:
+    """The array as nobody can change it any more: the digest is of what it holds now."""
+    if array.flags.writeable or (isinstance(array.base, np.ndarray) and array.base.flags.writeable):
+        array = array.copy()
+        array.flags.writeable = False
+    return array
 
 
 class DatasetSource(Protocol):

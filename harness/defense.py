@@ -154,7 +154,7 @@ class Task(ABC):
         """:attr:`y_train` as a tensor on :attr:`device`."""
         import torch
 
-        return torch.from_numpy(self.y_train).to(self.device)
+        return torch.tensor(self.y_train, device=self.device)
 
     @abstractmethod
     def learner(self, spec: str) -> Learner:

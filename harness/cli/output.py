@@ -52,12 +52,15 @@ def print_summary(path: Path) -> None:
     from harness.report.problem import not_fitted
     from harness.report.terminal import SummaryTable
     from harness.results.reader import load_run
+    from harness.results.schema import UNFINISHED
 
     result = load_run(path)
     Console(highlight=False).print(SummaryTable(result))
     for name, text in not_fitted(result):
         click.echo(f"not fitted: {name}: {text}")
     click.echo(f"report: {path / 'report.html'}")
+    for label in result.manifest.get(UNFINISHED, ()):
+        click.echo(f"not finished: {label}: select it again to finish it", err=True)
     for cell in result.manifest["cells"]:
         if cell["status"] == "failed":
             click.echo(f"failed: {cell['label']}: {cell['error']}", err=True)

@@ -13,6 +13,7 @@ import pluggy
 
 from harness import __version__, hookspecs
 from harness.errors import DataError, HarnessError, UsageError, unknown
+from harness.plugins.selection import NAME, NAMED
 
 if TYPE_CHECKING:
     from click import Command
@@ -251,6 +252,8 @@ def _subclass_of(base: type, *texts: str) -> Callable[[Any], str | None]:
         for text in ("name", *texts):
             if not isinstance(getattr(item, text, None), str):
                 return f"{item.__qualname__} has no {text}"
+        if NAME.fullmatch(item.name) is None:
+            return f"{item.__qualname__} is called {item.name!r}; {NAMED}"
         missing = getattr(item, "__abstractmethods__", None)
         return f"{item.__qualname__} lacks {', '.join(sorted(missing))}" if missing else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from harness.defense import Defense, Parameters
 
 _OPENING, _CLOSING = "([{", ")]}"
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+"""The names that a defense can have: they are part of labels and of names of files."""
+NAMED = "wanted letters, digits, dots, hyphens and underscores, at most 80, a letter or digit first"
 
 SETTINGS = ("seed", "alpha")
 """What is no parameter of a defense and may be chosen for each cell."""

@@ -13,6 +13,7 @@ from harness.report.publish import publish
 from harness.report.write import write_report, write_report_to
 from harness.results.frames import certificates_frame, curves_frame, summary_frame
 from harness.results.reader import RunResult, load_run
+from harness.results.schema import UNFINISHED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,11 @@ class Run:
         """By the label of a cell that failed, why."""
         cells = self._result.cells
         return {c["label"]: str(c["error"]) for c in cells if c.get("status") == "failed"}
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The labels of cells that an interrupted run began in the folder and did not finish."""
+        return list(self._result.manifest.get(UNFINISHED, ()))
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -43,16 +43,21 @@ class Earlier:
         """The labels of its cells, in their order."""
         return [cell["label"] for cell in self.cells]
 
+    @property
+    def unfinished(self) -> list[str]:
+        """The labels of cells that were begun and not finished."""
+        return [cell["label"] for cell in self.cells if cell.get("status") == "started"]
+
     def without(self, labels: Collection[str]) -> Earlier:
-        """Its other cells, those that were finished or failed."""
+        """Its other cells. Of one that was begun and not finished there are no results."""
 
         def kept(label: str) -> bool:
-            return label not in labels and label in done
+            return label not in labels and label not in begun
 
-        done = {c["label"] for c in self.cells if c.get("status") in ("finished", "failed")}
+        begun = {cell["label"] for cell in self.cells if cell.get("status") == "started"}
         return replace(
             self,
-            cells=tuple(cell for cell in self.cells if kept(cell["label"])),
+            cells=tuple(cell for cell in self.cells if cell["label"] not in labels),
             curves=tuple(row for row in self.curves if kept(row["defense"])),
             summary=tuple(row for row in self.summary if kept(row["defense"])),
             certificates={k: a for k, a in self.certificates.items() if kept(_label(k))},

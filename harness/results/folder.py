@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,15 @@ class RunFolder:
     def evidence_path(self, name: str, key: str) -> Path:
         return self.path / "evidence" / f"{name}-{key}.npz"
 
-    def evidence(self, name: str, key: str) -> Stored | None:
-        """The finished evidence of that key, or None."""
-        return _whole(read_npz(self.evidence_path(name, key)))
+    def evidence(
+        self, name: str, key: str, damaged: Callable[[Path], None] | None = None
+    ) -> Stored | None:
+        """The finished evidence of that key, or None; ``damaged`` is told of a file that is."""
+        path = self.evidence_path(name, key)
+        found = _whole(read_npz(path))
+        if found is None and damaged is not None and path.exists():
+            damaged(path)
+        return found
 
     def save_evidence(self, name: str, key: str, stored: Stored) -> None:
         """Keeps the merged evidence."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.errors import RunFolderError
 from harness.results.files import read_npz
 from harness.results.published import KEY, is_published
+from harness.results.schema import UNFINISHED
 
 if TYPE_CHECKING:
     from harness.results.reader import RunResult
@@ -70,7 +71,7 @@ def load_pointwise(run: RunResult) -> dict[tuple[str, str], Pointwise]:
     for key in arrays:
         label, _, rest = key.rpartition("|")
         label, _, threat = label.rpartition("|")
-        if rest != "radii":
+        if rest != "radii" or label in run.manifest.get(UNFINISHED, ()):
             continue
         predictions = arrays[f"{label}|{threat}|predictions"].astype(np.int64)
         labels = arrays.get("labels", predictions)

@@ -23,6 +23,7 @@ from harness.results.schema import (
     SCHEMA,
     SUMMARY_COLUMNS,
     SUMMARY_TEXTS,
+    UNFINISHED,
 )
 
 _AT_R = re.compile(r"certified_accuracy@(\d+)")
@@ -101,7 +102,7 @@ class Spread:
 
 
 def load_run(folder: Path | str) -> RunResult:
-    """The run in that folder.
+    """The run in that folder; of cells that were begun and not finished, only the names.
 
     Raises RunFolderError, in one line that names the file, where one is missing, cannot be read or,
     in a published report, was edited; SchemaError for one of another version.
@@ -111,6 +112,8 @@ def load_run(folder: Path | str) -> RunResult:
         what = "it is a file, not a run's folder" if folder.exists() else "no such folder"
         raise RunFolderError(f"{folder} is not a run: {what}")
     manifest = _read_manifest(folder / "manifest.json")
+    if manifest["cells"] and all(cell.get("status") == "started" for cell in manifest["cells"]):
+        raise RunFolderError(f"{folder} is not a finished run: run its command again to finish it")
     verify(folder, manifest)
     labelled = manifest["dataset"].get("labelled", True)
     columns, numbers = (
@@ -120,8 +123,12 @@ def load_run(folder: Path | str) -> RunResult:
     curves = _read_table(folder / "curves.csv", columns, numbers).rename(columns=_in_memory)
     summary = _read_table(folder / "summary.csv", SUMMARY_COLUMNS, None)
     summary = summary.rename(columns=_in_memory)
-    if any(cell.get("status") == "started" for cell in manifest["cells"]):
-        raise RunFolderError(f"{folder} is not a finished run: run its command again to finish it")
+    begun = [str(c["label"]) for c in manifest["cells"] if c.get("status") == "started"]
+    if begun:
+        curves, summary = (t[~t["defense"].isin(begun)] for t in (curves, summary))
+        summary = summary.reset_index(drop=True)
+        finished = [cell for cell in manifest["cells"] if cell["label"] not in begun]
+        manifest = {**manifest, "cells": finished, UNFINISHED: begun}
     known = curves[curves["guarantee"] != NOT_COVERED].reset_index(drop=True)
     return RunResult(known, summary, manifest, folder)
 

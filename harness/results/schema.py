@@ -4,6 +4,9 @@ SCHEMA = 3
 """Of the manifest and of the files beside it. Since 2, ``summary.csv`` has a ``kind``; since 3,
 cells have a seed and an alpha of their own, and ``train_s`` is without shared features."""
 
+UNFINISHED = "unfinished"
+"""Where a manifest, as it was read, names the cells that were begun and not finished."""
+
 NOT_COVERED = "not covered"
 """The guarantee of a row whose certificate does not cover the row's threat."""
 

@@ -13,10 +13,11 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -59,7 +60,8 @@ class Blocks:
 
     def put(self, stem: str, index: int, models: range, stored: Stored) -> None:
         """Keeps a block. Raises NoSpaceError, RunFolderError; then nothing of it is there."""
-        write_atomically(self._file(stem, index, models), npz_bytes(stored.arrays, stored.meta))
+        path, content = self._file(stem, index, models), npz_bytes(stored.arrays, stored.meta)
+        _again(lambda: write_atomically(path, content))
 
     def drop(self, stem: str) -> None:
         """Removes the blocks of that cell."""
@@ -93,20 +95,24 @@ class EvidenceStore(Blocks):
             self.path.mkdir(parents=True, exist_ok=True)
             mark = self.path / _MARK
             if not mark.exists():
-                found = next((one.name for one in self.path.iterdir()), None)
-                if found is not None and not found.startswith("."):
-                    raise UsageError(
-                        f"{self.path} is no evidence store (found {found}); name an empty folder, "
-                        "or one that does not exist"
-                    )
+                self._refuse_others()
                 write_atomically(mark, b"Made by harness; see: harness cache\n")
             # Asked of the system, not of the permissions: root may write where the disk may not.
-            probe = self.path / f".probe.{os.getpid()}.tmp"
+            probe = self.path / f".{_MARK}.{uuid4().hex[:16]}.tmp"
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)
         except OSError as error:
             raise explained(self.path, error) from error
         return self
+
+    def _refuse_others(self) -> None:
+        for found in sorted(self.path.iterdir()):
+            # Another process may be making the store at this moment.
+            if found.name != _MARK and not found.name.startswith(f".{_MARK}."):
+                raise UsageError(
+                    f"{self.path} is no evidence store (found {found.name}); name an empty folder, "
+                    "or one that does not exist"
+                )
 
     def hold(self, stem: str, waiting: Callable[[], None]) -> Callable[[], None]:
         """Takes the lock of that cell and returns what lets go of it; a process that dies does.
@@ -114,39 +120,53 @@ class EvidenceStore(Blocks):
         ``waiting`` is called once where another process has it. Raises NoSpaceError,
         RunFolderError.
         """
-        folder = self.path / stem
+        lock = FileLock(self.path / stem / _LOCK)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / _LOCK)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
+            if not self._take(lock, 0):
                 waiting()
-                lock.acquire(poll_interval=0.1)
+                self._take(lock, -1)
         except NotImplementedError:  # a file system without locks: two may do the same work
             return lambda: None
-        except OSError as error:
-            raise explained(folder, error) from error
         return lock.release
+
+    def _take(self, lock: FileLock, timeout: float) -> bool:
+        """Whether the lock could be taken within so many seconds; -1: however long it takes."""
+        path = Path(lock.lock_file)
+
+        def attempt() -> None:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=timeout, poll_interval=0.1)
+            except Timeout:
+                raise
+            except OSError as error:
+                raise explained(path.parent, error) from error
+
+        try:
+            _again(attempt)
+        except Timeout:
+            return False
+        return True
 
     def entries(self) -> list[Entry]:
         """What is in it, a cell at a time, that which was wanted last first."""
         found = []
         for folder in self._folders():
             named = _ENTRY.fullmatch(folder.name)
-            files = [path.stat() for path in _blocks(folder)]
+            files = _sizes(folder)
             if named and files:
                 size, used = sum(one.st_size for one in files), max(one.st_mtime for one in files)
                 found.append(Entry(named["name"], named["key"], len(files), size, used))
         return sorted(found, key=lambda entry: -entry.used)
 
     def clear(self) -> list[Entry]:
-        """Empties it. Returns what was in it."""
-        return self._remove(self.entries(), everything=True)
+        """Empties it, but for cells that are being trained. Returns what was removed."""
+        return self._remove(self.entries())
 
     def prune(self, *, older_than: float | None = None, most: int | None = None) -> list[Entry]:
         """Removes entries not wanted for ``older_than`` seconds, then, beginning with those not
-        wanted for longest, as many as it takes to leave at most ``most`` bytes. Returns them.
+        wanted for longest, as many as it takes to leave at most ``most`` bytes; and what was left
+        by processes that were killed. Returns what was removed: no cell that is being trained.
         """
         now, kept, gone = time.time(), 0, []
         for entry in self.entries():
@@ -155,23 +175,35 @@ class EvidenceStore(Blocks):
                 gone.append(entry)
             else:
                 kept += entry.bytes
-        return self._remove(gone, everything=False)
+        return self._remove(gone)
 
-    def _remove(self, gone: list[Entry], *, everything: bool) -> list[Entry]:
-        wanted = {f"{entry.name}-{entry.key}" for entry in gone}
+    def _remove(self, gone: list[Entry]) -> list[Entry]:
+        wanted = {f"{entry.name}-{entry.key}": entry for entry in gone}
+        removed = []
         try:
             for folder in self._folders():
-                idle = not _blocks(folder) and time.time() - folder.stat().st_mtime > _TEMPORARY_S
-                if everything or folder.name in wanted or idle:
-                    # What a process writes in there meanwhile is lost to it, and trained again.
-                    shutil.rmtree(folder, ignore_errors=True)
+                lock = FileLock(folder / _LOCK)
+                try:
+                    lock.acquire(timeout=0)
+                except (Timeout, FileNotFoundError):
                     continue
-                for left in folder.glob(".*.tmp"):
-                    if time.time() - left.stat().st_mtime > _TEMPORARY_S:
-                        left.unlink(missing_ok=True)
+                except NotImplementedError:
+                    pass
+                try:
+                    if folder.name in wanted:
+                        _unlink(_blocks(folder))
+                        removed.append(wanted[folder.name])
+                    old = time.time() - _TEMPORARY_S
+                    _unlink(path for path in folder.glob(".*.tmp") if path.stat().st_mtime < old)
+                    if not _blocks(folder):
+                        (folder / _LOCK).unlink(missing_ok=True)
+                finally:
+                    lock.release()
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
         except OSError as error:
             raise explained(self.path, error) from error
-        return gone
+        return removed
 
     def _folders(self) -> list[Path]:
         if not (self.path / _MARK).exists():
@@ -181,6 +213,33 @@ class EvidenceStore(Blocks):
 
 def _blocks(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*.npz") if not path.name.startswith(".")]
+
+
+def _sizes(folder: Path) -> list[os.stat_result]:
+    """Of the blocks that are there; another process may remove some meanwhile."""
+    found = []
+    for path in _blocks(folder):
+        with suppress(FileNotFoundError):
+            found.append(path.stat())
+    return found
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        path.unlink(missing_ok=True)
+
+
+def _again(action: Callable[[], None]) -> None:
+    """Does it, and once more where a folder was removed under it by another process."""
+    for tries in range(5):
+        try:
+            action()
+        except RunFolderError as error:
+            gone = isinstance(error.__cause__, FileNotFoundError | FileExistsError)
+            if tries == 4 or not gone:
+                raise
+        else:
+            return
 
 
 def store_path(named: str | Path | None = None) -> Path | None:

@@ -59,6 +59,8 @@ def write_results(
     Cells of an ``earlier`` run in the folder that this one left out stay as they were.
     """
     kept = earlier.without({cell.label for cell in plan.cells})
+    # Whatever happens between one file and the next, no cell has results in some of them only.
+    folder.write("manifest.json", _json(manifest(plan, device, command, None, earlier)))
     write_tables(folder, results, plan.dataset.y_test, kept, _order(plan, earlier))
     folder.write("manifest.json", _json(manifest(plan, device, command, results, earlier)))
 
@@ -174,6 +176,7 @@ def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
         "alpha": cell.alpha,
         "params": cell.defense.params.model_dump(mode="json") if cell.defense else {},
         "evidence": cell.stem,
+        "blocks": cell.blocks_stem,
         "status": "started",
         "error": None,
     }

@@ -7,6 +7,7 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,7 +117,7 @@ class Workshop:
     def _gather(self, cell: Cell) -> Stored:
         """The cell's evidence: stored, or its missing blocks trained and all of them merged."""
         assert cell.defense is not None
-        stored = self._current(self.folder.evidence(cell.name, cell.key))
+        stored = self._current(self.folder.evidence(cell.name, cell.key, self._damaged))
         if stored is not None:
             self.progress.start(cell.label, stored.meta["n_models"], stored.meta["n_models"])
             return stored
@@ -139,6 +140,9 @@ class Workshop:
     def _stored_block(self, cell: Cell, index: int, models: range) -> Stored | None:
         """A finished block of whatever run."""
         return self._current(self.keeping.get(cell.blocks_stem, index, models))
+
+    def _damaged(self, path: Path) -> None:
+        self.progress.note(f"{path} is damaged: what it held is made again")
 
     def _current(self, stored: Stored | None) -> Stored | None:
         """What was stored, unless a learner or features that it asked for have other code now.
@@ -174,6 +178,10 @@ class Workshop:
         task = BlockTask(self._inputs, self.registry, cell, models, index, self.progress)
         arrays = {key: np.asarray(value) for key, value in cell.defense.gather(task).items()}
         _refuse_objects(arrays)
+        spoilt = self._inputs.changed()
+        if spoilt:
+            names = " and ".join(sorted(spoilt))
+            raise RuntimeError(f"gather changed {names} in place, which other cells share")
         if task.reported < len(models):
             task.advance(len(models) - task.reported)
         meta = {

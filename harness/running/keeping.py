@@ -35,7 +35,7 @@ class Keeping:
     named: bool = False
     fresh: bool = False
     note: Callable[[str], None] = lambda text: None
-    _made: set[tuple[str, int]] = field(default_factory=set)
+    _made: set[tuple[str, int, range]] = field(default_factory=set)
     _told: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Keeping:
 
     def get(self, stem: str, index: int, models: range) -> Stored | None:
         """The block of that cell, place and base models, if it is kept and may be used."""
-        if self.fresh and (stem, index) not in self._made:
+        if self.fresh and (stem, index, models) not in self._made:
             return None
         found = self._tried(lambda blocks: blocks.get(stem, index, models))
         return found or self._own.get(stem, index, models)  # of a run before there was a store
@@ -63,7 +63,7 @@ class Keeping:
     def put(self, stem: str, index: int, models: range, stored: Stored) -> None:
         """Keeps a finished block; from then on it is not trained again."""
         self._tried(lambda blocks: blocks.put(stem, index, models, stored))
-        self._made.add((stem, index))
+        self._made.add((stem, index, models))
 
     @contextmanager
     def held(self, stem: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from harness.datasets.base import Dataset
 from harness.defense import Defense
 from harness.errors import HarnessError, UnsuitableError, UsageError
-from harness.plugins.selection import Selection, label
+from harness.plugins.selection import NAME, NAMED, Selection, label
 from harness.results.cells import Cell, Plan, shape_of
 from harness.running.keys import code_of, evidence_key
 from harness.running.named import distributions, resolved, spelt_once
@@ -178,6 +178,8 @@ def _object(
     name = getattr(kind, "name", None)
     if not isinstance(name, str) or not name:
         raise UsageError(f"{kind.__qualname__} has no name; a defense sets the class variable name")
+    if NAME.fullmatch(name) is None:
+        raise UsageError(f"{kind.__qualname__} is called {name!r}; {NAMED}")
     entry = registry.defenses.entries.get(name)
     if registry.defenses.claims(name) and (entry is None or entry.value is not kind):
         raise UsageError(

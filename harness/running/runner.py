@@ -73,8 +73,8 @@ class Runner:
             self.folder.remove(f"failures/{self._workshop.stem(cell)}.txt")
         shared = self._workshop.making - making
         if shared > _TOLD_S:
-            names = " and ".join(sorted(result.features)) or "its"
-            self.progress.note(f"{names} features: {shared:.1f} s, once for all cells")
+            names = " and ".join(sorted(result.features)) or "features"
+            self.progress.note(f"{names}: {shared:.1f} s, once for all cells")
         own = time.perf_counter() - start - shared
         self.progress.finish(cell.label, own, result.error)
         if log:

@@ -17,7 +17,7 @@ from harness.plugins.registry import load_dataset, load_registry
 from harness.plugins.suites import ALPHA, DATASET, DEFAULT, SEED, THREATS, Suite, load_suite
 from harness.results.earlier import Earlier, read_earlier
 from harness.results.folder import RunFolder, open_run
-from harness.results.store import store_path
+from harness.results.store import EvidenceStore, store_path
 from harness.results.writer import write_manifest, write_results
 from harness.running.keeping import Keeping
 from harness.running.machine import choose_device
@@ -100,15 +100,16 @@ class Session:
         self, path: Path, progress: Progress, command: Sequence[str], scratch: bool
     ) -> Outcome:
         identity = self.plan.identity()
+        where = store_path(self.store)
+        if self.store is not None and where is not None:
+            EvidenceStore(where).open()  # before anything is written or removed for the run
         with open_run(path, identity, fresh=self.fresh, widen=True) as folder:
             earlier = read_earlier(folder)
             plan = _widened(self.plan, earlier)
             kept = earlier.without({cell.label for cell in plan.cells})
             self._tell(folder, plan, kept, progress.note)
             write_manifest(folder, plan, self.device, command, earlier)
-            keeping = Keeping(
-                folder, store_path(self.store), self.store is not None, self.fresh, progress.note
-            )
+            keeping = Keeping(folder, where, self.store is not None, self.fresh, progress.note)
             runner = Runner(
                 plan, folder, self.registry, self.device, progress, self.timeout, keeping
             )
@@ -134,11 +135,15 @@ class Session:
         """What the user should know about the folder, and about what goes from it."""
         wanted = {cell["label"]: str(cell.get("evidence")) for cell in kept.cells}
         wanted |= {cell.label: cell.stem for cell in plan.cells}
-        blocks = {cell.blocks_stem for cell in plan.cells}
+        blocks = {str(cell.get("blocks")) for cell in kept.cells}
+        blocks |= {cell.blocks_stem for cell in plan.cells}
         for label in folder.drop_stale(wanted, blocks):
             note(f"{label}: {_TRAINED_AGAIN}")
-        if kept.labels:
-            note(f"kept from an earlier run in {folder.path}: {', '.join(kept.labels)}")
+        done = [label for label in kept.labels if label not in kept.unfinished]
+        if done:
+            note(f"kept from an earlier run in {folder.path}: {', '.join(done)}")
+        if kept.unfinished:
+            note(f"begun by an earlier run and not finished: {', '.join(kept.unfinished)}")
 
 
 def prepare(

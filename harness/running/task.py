@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ class Inputs:
         self.plan = plan
         self.device = device
         self._made: dict[str, tuple[tuple[Tensor, Tensor], float]] = {}
+        self._sums: dict[str, tuple[int, ...]] = {}
         self.making = 0.0
         """Seconds in which features were made so far."""
 
@@ -76,12 +78,32 @@ class Inputs:
             both = train.to(self.device), test.to(self.device)
             seconds = time.perf_counter() - start
             self._made[name] = (both, seconds)
+            self._sums[name] = _sums(both)
             self.making += seconds
         return self._made[name]
+
+    def changed(self) -> list[str]:
+        """The features that are not any more as they were made: they are made again when they are
+        asked for next. Whoever changed them must not leave anything that rests on them.
+        """
+        names = [name for name, (both, _) in self._made.items() if _sums(both) != self._sums[name]]
+        for name in names:
+            del self._made[name]
+        return names
 
     def compute(self, name: str, make: Make, x: NDArray[Any]) -> Tensor:
         """What ``make`` makes, under that name, of raw examples ``x`` (n, ...)."""
         return make(x)
+
+
+def _sums(tensors: tuple[Tensor, Tensor]) -> tuple[int, ...]:
+    """What tells a change in place: how often PyTorch saw one, and, on the CPU, the content."""
+    found = []
+    for tensor in tensors:
+        found.append(tensor._version)
+        if tensor.device.type == "cpu":
+            found.append(zlib.crc32(tensor.contiguous().view(-1).numpy().view(np.uint8).data))
+    return tuple(found)
 
 
 class BlockTask(Task):
@@ -99,7 +121,7 @@ class BlockTask(Task):
         data = inputs.plan.dataset
         self.shape: Shape = inputs.plan.shape
         self.domain = data.domain
-        self.x_train, self.y_train, self.x_test = data.x_train, data.y_train, data.x_test
+        self.x_train, self.y_train, self.x_test = data.x_train, data.y_train.copy(), data.x_test
         self.models, self.device = models, inputs.device
         self._inputs, self._registry, self._progress = inputs, registry, progress
         self._seeds = (cell.seed, cell.name, index)

@@ -253,8 +253,8 @@ def test_an_interrupted_run_keeps_what_the_folder_held(tiny: Dataset, tmp_path: 
 
     with pytest.raises(KeyboardInterrupt):
         run([SMALL, DPA], tiny, tmp_path, progress=Impatient())
-    with pytest.raises(RunFolderError, match="not a finished run"):
-        harness.load(tmp_path)
+    left = harness.load(tmp_path)
+    assert (left.defenses, left.unfinished) == ([SMALL], [DPA])
     again = run([MORE], tiny, tmp_path)
     assert again.defenses == [SMALL, MORE]
     assert len(again.certificates(SMALL, "any")) == tiny.n_test
@@ -283,3 +283,77 @@ def test_other_data_are_refused(tiny: Dataset, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="its data have changed"):
         run([SMALL], other, tmp_path)
     assert np.array_equal(other.x_train, tiny.x_train)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_store_that_cannot_be_used_leaves_the_folder_as_it_was(
+    tiny: Dataset, tmp_path: Path, fresh: bool
+) -> None:
+    run([SMALL], tiny, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    (tmp_path / "file").write_text("")
+    for output in (tmp_path / "run", tmp_path / "new"):
+        with pytest.raises(RunFolderError, match="cannot write"):
+            run([DPA], tiny, output, store=tmp_path / "file", fresh=fresh)
+    assert not (tmp_path / "new").exists()
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_fresh_reads_no_block_of_before_even_of_the_same_place(tiny: Dataset, store: Path) -> None:
+    few, many = "dp[n_models=600,features=raw]", "dp[n_models=1200,features=raw]"
+    run(few, tiny)
+    assert trained([many, few], tiny, fresh=True) == {many: 1200, few: 100}
+
+
+def test_what_an_interrupted_run_finished_is_kept_and_named(tiny: Dataset, tmp_path: Path) -> None:
+    class Impatient(Quiet):
+        def start(self, cell: str, total: int, done: int) -> None:
+            if cell == DPA:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run([SMALL, DPA], tiny, tmp_path, store="off", progress=Impatient())
+    told = Counting()
+    wide = run([MORE], tiny, tmp_path, store="off", progress=told)
+    assert wide.defenses == [MORE]
+    assert wide.unfinished == [SMALL, DPA]
+    assert f"begun by an earlier run and not finished: {SMALL}, {DPA}" in told.notes
+    assert trained([SMALL], tiny, tmp_path, store="off") == {SMALL: 0}
+    assert harness.load(tmp_path).defenses == [SMALL, MORE]
+
+
+@pytest.mark.parametrize("stop", ["curves.csv", "summary.csv", "certificates.npz"])
+def test_a_run_that_is_killed_while_it_writes_leaves_no_cell_half_known(
+    tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    from harness.results.folder import RunFolder
+
+    run([SMALL, MORE], tiny, tmp_path)
+    write = RunFolder.write
+
+    def killed(self: RunFolder, name: str, content: bytes | str) -> None:
+        write(self, name, content)
+        if name == stop:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run([SMALL], tiny, tmp_path, threats=["insert"])
+    left = harness.load(tmp_path)
+    assert (left.defenses, left.unfinished) == ([MORE], [SMALL])
+    assert len(left.certificates(MORE, "any")) == tiny.n_test
+    whole = run([SMALL], tiny, tmp_path)
+    assert (whole.defenses, whole.unfinished) == ([SMALL, MORE], [])
+    for threat in ("any", "insert"):
+        assert len(whole.certificates(SMALL, threat)) == tiny.n_test
+
+
+@pytest.mark.parametrize("name", ["../../esc", "/absolute", "nul\0x", "x" * 300, "a@b", " ", ".."])
+def test_a_name_is_no_path(tiny: Dataset, name: str) -> None:
+    from harness.defenses.bagging import Bagging
+
+    named = type("Named", (Bagging,), {"name": name})
+    with pytest.raises(UsageError, match="wanted letters, digits, dots"):
+        run(named, tiny)

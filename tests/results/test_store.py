@@ -203,3 +203,50 @@ def test_where_the_store_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert default is not None and default.name == "evidence"
     if sys.platform == "linux":
         assert default == tmp_path / "cache" / "poisoning-harness" / "evidence"
+
+
+def test_what_lies_in_a_folder_that_looks_like_a_store_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    precious = tmp_path / f"precious-{'0' * 16}"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"is no evidence store \(found \.git\)"):
+        EvidenceStore(tmp_path).open()
+    (tmp_path / ".git").rmdir()
+    precious.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").rename(tmp_path.parent / "away")
+    store = EvidenceStore(tmp_path).open()
+    (tmp_path.parent / "away").rename(precious)
+    store.put(STEM, 0, range(4), PART)
+    store.clear()
+    assert store.entries() == []
+    assert (precious / "thesis.txt").read_text() == "mine"
+
+
+def test_a_cell_that_is_being_trained_is_not_cleared(kept: EvidenceStore) -> None:
+    kept.put(STEM, 0, range(4), PART)
+    kept.put(OTHER, 0, range(4), PART)
+    release = kept.hold(STEM, lambda: None)
+    assert [entry.name for entry in EvidenceStore(kept.path).clear()] == ["dp-a"]
+    release()
+    assert [entry.name for entry in kept.entries()] == ["bagging"]
+    assert [entry.name for entry in kept.clear()] == ["bagging"]
+    assert not (kept.path / STEM).exists()
+
+
+def test_a_store_that_is_cleared_all_the_time_can_be_filled(kept: EvidenceStore) -> None:
+    code = (
+        "import sys; from pathlib import Path; from harness.results.store import EvidenceStore\n"
+        "store = EvidenceStore(Path(sys.argv[1]))\n"
+        "while True: store.clear()"
+    )
+    clearing = subprocess.Popen([sys.executable, "-c", code, str(kept.path)])
+    try:
+        for i in range(300):
+            release = kept.hold(STEM, lambda: None)
+            kept.put(STEM, i, range(4), PART)
+            release()
+            kept.entries()
+    finally:
+        clearing.kill()
+        clearing.wait()

@@ -63,5 +63,5 @@ def test_shared_features_are_no_cells_own_cost(
         task.features("raw")
         wait(PREDICTING)
     assert task.seconds == {"train": TRAINING, "predict": PREDICTING}
-    assert task.shared == {"raw": MAKING}
+    assert task.shared == {"features raw": MAKING}
     assert inputs.making == MAKING
