@@ -1,11 +1,9 @@
 """A benchmark harness for certified defenses against data poisoning.
 
 >>> import harness
->>> run = harness.run(["bagging", "dpa"], dataset="mnist17", threats=["any"])
->>> run.summary[["defense", "median_radius"]]
-   defense  median_radius
-0  bagging          171.0
-1      dpa          281.0
+>>> run = harness.run(["bagging[n_models=200]", "dpa[n_models=200]"], threats=["any"])
+>>> run.summary[["defense", "median_radius"]].to_numpy().tolist()
+[['bagging[n_models=200]', 143], ['dpa[n_models=200]', 50]]
 
 ``run.figure()`` draws it, and ``run`` alone shows both in a notebook.
 """

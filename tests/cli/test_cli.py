@@ -132,7 +132,7 @@ def blocks(store: Path) -> Iterable[Path]:
 def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
     tiny_npz: Path, tmp_path: Path, store: Path, sent: signal.Signals
 ) -> None:
-    many = ["-d", "bagging[n_models=40000,k=5,features=raw]", "--threat", "any"]
+    many = ["-d", "bagging[n_models=20000,k=5,features=raw]", "--threat", "any"]
 
     def arguments(name: str) -> list[str]:
         return process("run", *many, "--dataset", f"npz:{tiny_npz}", "--output", tmp_path / name)

@@ -19,6 +19,7 @@ from harness.learners.fitting import fit_all
 from harness.plugins import registry as registries
 from harness.plugins.lookup import learner_of
 from harness.plugins.registry import PluginManager, Registry, load_dataset
+from harness.plugins.suites import DEFAULT, load_suite
 from harness.running.plan import make_plan
 from harness.testing import ConformanceError, check_features
 from harness.threats import Threat
@@ -90,6 +91,7 @@ def test_the_runs_that_it_shows_can_be_planned(
     for words in runs:
         cells = [word for before, word in pairwise(words) if before == "-d"]
         data = load_dataset(registry, "rings", None) if "rings" in words else tiny
+        cells = cells or list(load_suite(DEFAULT).cells)
         plan = make_plan(registry, cells, data, threats=[Threat.ANY], alpha=0.001, seed=0)
         assert [cell.error for cell in plan.cells] == [None] * len(plan.cells)
 

@@ -201,6 +201,7 @@ def test_exit_codes_of_the_gate(place: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_python_block_is_tested() -> None:
     tested = {"docs/read-a-certificate.md", "docs/sound-preprocessing.md"}
+    tested |= {"README.md", "docs/python.md"}  # in a notebook; in test_python_page.py
     tested |= {
         f"docs/add-{part}.md" for part in ("a-defense", "a-learner", "a-dataset", "features")
     }

@@ -18,7 +18,7 @@ from harness.defenses.dp import (
     DifferentialPrivacyParameters,
     batched,
 )
-from harness.errors import DataError, UsageError
+from harness.errors import DataError
 from harness.running.keys import evidence_key
 from harness.testing import check_defense
 from harness.threats import Threat
@@ -381,7 +381,7 @@ def test_centred_examples_change_what_is_trained():
 def test_the_defaults_are_the_published_setting():
     p = DifferentialPrivacyParameters()
     assert (p.n_models, p.epsilon, p.delta, p.sample_rate) == (1000, 0.3, 1e-5, 1.0)
-    assert (p.engine, p.features, p.adjacency, p.bound) == ("batched", "hog", "add-remove", "max")
+    assert (p.engine, p.features, p.adjacency, p.bound) == ("batched", "auto", "add-remove", "max")
     for field in DifferentialPrivacyParameters.model_fields.values():
         assert field.description
 
@@ -412,15 +412,6 @@ def test_the_defaults_are_the_published_setting():
 def test_values_out_of_bounds_are_refused(name, value):
     with pytest.raises(ValidationError, match=name):
         DifferentialPrivacyParameters(**{name: value})
-
-
-def test_features_that_do_not_fit_are_refused():
-    shape = Blobs(2, range(1)).shape
-    with pytest.raises(UsageError, match="hog"):
-        defense(features="hog").check(shape)
-    with pytest.raises(UsageError, match="hgo"):
-        defense(features="hgo").check(shape)
-    defense().check(shape)
 
 
 def test_the_divisor_is_the_declared_size_not_the_one_at_hand(monkeypatch):
