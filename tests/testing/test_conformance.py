@@ -13,8 +13,10 @@ VARIANTS = [
     "bagging[learner=naive-bayes,features=binarised,k=1]",
     "bagging[learner=cnn(epochs=1),n_models=2]",
     "bagging[learner=sklearn.tree.DecisionTreeClassifier,features=raw,n_models=5]",
-    "bagging[n_models=5,learner=pipeline("
-    "sklearn.preprocessing.StandardScaler, sklearn.naive_bayes.GaussianNB)]",
+    (
+        "bagging[n_models=5,learner=pipeline("
+        "sklearn.preprocessing.StandardScaler, sklearn.naive_bayes.GaussianNB)]"
+    ),
     "dp[certificate=pointwise,steps=2]",
     "dp[certificate=gdp,steps=2]",
     "dp[engine=opacus,n_models=2,steps=2]",
