@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from typing import TYPE_CHECKING
@@ -63,7 +64,8 @@ def prune(store: str | None, older_than: float | None, most: str | None) -> None
     if older_than is None and most is None:
         raise UsageError("nothing says what to remove: give --older-than DAYS or --most SIZE")
     seconds = None if older_than is None else 86400 * older_than
-    gone = _open(store).prune(older_than=seconds, most=None if most is None else _bytes(most))
+    size = None if most is None else _bytes(most)
+    gone = _open(store).prune(older_than=seconds, most=size)
     click.echo(f"removed: {_told(gone) if gone else 'nothing'}")
 
 
@@ -71,18 +73,24 @@ def prune(store: str | None, older_than: float | None, most: str | None) -> None
 @_store
 def clear(store: str | None) -> None:
     """Remove all of it."""
-    gone = _open(store).clear()
+    gone = _open(store, missing=True).clear()
     click.echo(f"removed: {_told(gone) if gone else 'nothing'}")
 
 
-def _open(named: str | None) -> EvidenceStore:
+def _open(named: str | None, *, missing: bool = False) -> EvidenceStore:
+    """The store, which none of this makes. Raises UsageError where there is none, but for one that
+    may be ``missing``, or that nobody named and that no run has made yet.
+    """
     from harness.errors import UsageError
     from harness.results.store import VARIABLE, EvidenceStore, store_path
 
     path = store_path(named)
     if path is None:
         raise UsageError(f"there is no store: --store or {VARIABLE} says off")
-    return EvidenceStore(path).open()
+    store = EvidenceStore(path)
+    if store.find() is None and not missing and (named or os.environ.get(VARIABLE)):
+        raise UsageError(f"{path}: no store there")
+    return store
 
 
 def _told(entries: list[Entry]) -> str:

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from harness.errors import RunFolderError, UsageError
 from harness.results.files import Stored, explained, npz_bytes, read_npz, write_atomically
+from harness.results.paths import as_path
 
 VARIABLE = "HARNESS_STORE"
 """The environment variable that names the store; ``off`` for none."""
@@ -113,6 +114,23 @@ class EvidenceStore(Blocks):
                     f"{self.path} is no evidence store (found {found.name}); name an empty folder, "
                     "or one that does not exist"
                 )
+
+    def find(self) -> EvidenceStore | None:
+        """The store itself, if it is there; nothing is made or written.
+
+        Raises UsageError for a folder of anything else, RunFolderError where it cannot be read.
+        """
+        try:
+            if (self.path / _MARK).exists():
+                return self
+            if not self.path.exists():
+                return None
+            found = next((one.name for one in self.path.iterdir()), None)
+        except OSError as error:
+            raise RunFolderError(f"cannot read {self.path}: {error.strerror}") from error
+        if found is not None:
+            raise UsageError(f"{self.path} is no evidence store (found {found})")
+        return None
 
     def hold(self, stem: str, waiting: Callable[[], None]) -> Callable[[], None]:
         """Takes the lock of that cell and returns what lets go of it; a process that dies does.
@@ -245,11 +263,21 @@ def _again(action: Callable[[], None]) -> None:
 def store_path(named: str | Path | None = None) -> Path | None:
     """Where the store is: where it was ``named``, else ``HARNESS_STORE``, else the user's cache.
 
-    None where it is ``off``.
+    None where it is ``off``. Raises UsageError for what is no path.
     """
     chosen = os.environ.get(VARIABLE) or None if named is None else named
     if chosen is None:
         from platformdirs import user_cache_path
 
         return user_cache_path("poisoning-harness") / "evidence"
-    return None if str(chosen) == "off" else Path(chosen).expanduser()
+    if str(chosen) == "off":
+        return None
+    name = VARIABLE if named is None else "store"
+    path = as_path(name, chosen)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        user = path.parts[0]
+        raise UsageError(
+            f"{name}={str(path)!r}: {user} is nobody's home; wanted a folder, or off"
+        ) from None

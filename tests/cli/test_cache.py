@@ -78,3 +78,25 @@ def test_a_folder_of_other_files_is_never_cleared(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "is no evidence store (found thesis.tex)" in result.stderr
     assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("words", [["show"], ["prune", "--older-than", "1"]])
+def test_a_store_that_is_not_there_is_not_made(words: list[str], tmp_path: Path) -> None:
+    result = cache(*words, "--store", tmp_path / "typo")
+    assert result.exit_code == 2
+    assert result.stderr == f"harness: {tmp_path / 'typo'}: no store there\n"
+    (tmp_path / "empty").mkdir()
+    assert cache(*words, "--store", tmp_path / "empty").exit_code == 2
+    cleared = cache("clear", "--store", tmp_path / "typo")
+    assert (cleared.exit_code, cleared.stdout) == (0, "removed: nothing\n")
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+def test_the_usual_store_before_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HARNESS_STORE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache().stdout.splitlines()[-1] == "empty"
+    assert list(tmp_path.iterdir()) == []
