@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from harness.errors import CellFailed as CellFailed
     from harness.errors import DataError as DataError
     from harness.errors import HarnessError as HarnessError
+    from harness.errors import NoSpaceError as NoSpaceError
     from harness.errors import RunFolderError as RunFolderError
+    from harness.errors import SchemaError as SchemaError
     from harness.errors import UsageError as UsageError
     from harness.plugins.suites import Suite as Suite
     from harness.threats import Threat as Threat
@@ -61,7 +63,9 @@ _HOMES = {
     "CellFailed": "errors",
     "DataError": "errors",
     "HarnessError": "errors",
+    "NoSpaceError": "errors",
     "RunFolderError": "errors",
+    "SchemaError": "errors",
     "UsageError": "errors",
     "Suite": "plugins.suites",
     "Threat": "threats",

@@ -6,7 +6,7 @@ line that the command line shows. All of it is there as ``harness.run``, ``harne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ import numpy as np
 from harness.certificates import PointwiseCertificate
 from harness.comparing.folders import compare_folders
 from harness.comparing.metrics import Rules
-from harness.errors import CellFailed, UsageError
+from harness.errors import CellFailed, DataError, UsageError
 from harness.foreign.case import choose, settle
 from harness.foreign.certify import certify as prove
 from harness.foreign.votes import checked_evidence, read_votes
-from harness.plugins.alternatives import expand
+from harness.plugins.alternatives import expand_all
 from harness.plugins.listing import (
     list_datasets,
     list_defenses,
@@ -33,10 +33,11 @@ from harness.plugins.suites import ALPHA, Suite, is_suite
 from harness.report.run import Run
 from harness.report.write import write_report
 from harness.results.cells import file_name
+from harness.results.paths import as_path
 from harness.running.plan import Wanted
 from harness.running.progress import show_progress
 from harness.running.session import Quiet, Session, prepare
-from harness.threats import Threat, parse_threat
+from harness.threats import Threat, parse_threats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,7 @@ def run(
     """
     if on_error not in ("raise", "keep"):
         raise UsageError(f"on_error={on_error!r} is not allowed; allowed: 'raise', 'keep'")
+    _check_progress(progress)
     planned = plan(
         defenses,
         dataset=dataset,
@@ -118,14 +120,10 @@ def plan(defenses: Cells | None = None, **options: Any) -> Session:
     >>> [cell.label for cell in harness.plan(["bagging", "dpa"]).plan.cells]
     ['bagging', 'dpa']
     """
-    threats, output, root = (options.pop(k, None) for k in ("threats", "output", "data_root"))
-    return prepare(
-        _cells(defenses),
-        threats=[threats] if isinstance(threats, str) else threats,
-        output=None if output is None else Path(output),
-        data_root=None if root is None else Path(root),
-        **options,
-    )
+    for name in ("output", "data_root"):
+        if options.get(name) is not None:
+            options[name] = as_path(name, options[name])
+    return prepare(_cells(defenses), **options)
 
 
 def carry_out(
@@ -167,16 +165,17 @@ def sweep(
     >>> harness.sweep("bagging[k=10|20,n_models=50]").defenses
     ['bagging[k=10,n_models=50]', 'bagging[k=20,n_models=50]']
     """
-    texts = [defenses] if isinstance(defenses, str) else defenses
-    cells = [cell for text in texts for cell in expand(text)]
+    cells = expand_all(_texts(defenses))
     if dataset is None or isinstance(dataset, str) or not isinstance(dataset, Sequence):
         return run(cells, dataset=dataset, output=output, **options)
+    if not dataset:
+        raise UsageError("no data set is given; wanted at least one")
     known = {k: v for k, v in options.items() if k not in ("progress", "on_error")}
     plans = [plan(cells, dataset=one, **known) for one in dataset]
     names = [file_name(one.plan.dataset.name) for one in plans]
     if len(set(names)) < len(names):
         raise UsageError(f"two of these data sets are called alike: {', '.join(names)}")
-    folders = [None if output is None else Path(output) / name for name in names]
+    folders = [None if output is None else as_path("output", output) / name for name in names]
     return {
         name: run(cells, dataset=one.plan.dataset, output=folder, **options)
         for name, one, folder in zip(names, plans, folders, strict=True)
@@ -216,7 +215,10 @@ def compare(
     >>> harness.compare(base, harness.run("dpa[n_models=500]", threats="any")).regressions[0]
     'dpa: it is not in the new run'
     """
-    before, after = (one.result if isinstance(one, Run) else Path(one) for one in (base, new))
+    before, after = (
+        one.result if isinstance(one, Run) else as_path(name, one)
+        for name, one in (("base", base), ("new", new))
+    )
     rules = Rules.parse([fail_on] if isinstance(fail_on, str) else list(fail_on))
     wanted = (defenses,) if isinstance(defenses, str) else tuple(defenses)
     found, _ = compare_folders(before, after, rules, wanted, allow_missing=allow_missing_baseline)
@@ -255,6 +257,12 @@ def certify(
     """
     import pandas as pd
 
+    if not isinstance(defense, str):
+        raise UsageError(f"{defense!r} is no name of a defense; wanted NAME or NAME[key=value,...]")
+    for name, number in (("n_train", n_train), ("n_labels", n_labels)):
+        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+        if number is not None and not whole:
+            raise UsageError(f"{name} must be a whole number, found {number!r}")
     arrays = votes if isinstance(votes, Mapping) else {"votes": votes}
     if isinstance(votes, str | Path):
         file = Path(votes)
@@ -262,9 +270,8 @@ def certify(
     else:
         file = Path("votes")
         named = {**arrays, **({} if labels is None else {"labels": labels})}
-        found = checked_evidence({name: np.asarray(one) for name, one in named.items()}, file)
-    threats = [threat] if isinstance(threat, str) else list(threat)
-    asked = [parse_threat(str(name)) for name in threats]
+        found = checked_evidence({name: _array(name, one) for name, one in named.items()}, file)
+    asked = parse_threats("threat", threat)
     settings = [f"{name}={value}" for name, value in parameters.items()]
     case = settle(
         choose(load_registry(), defense, settings), found, file, n_train=n_train, n_labels=n_labels
@@ -289,3 +296,33 @@ def _cells(defenses: Cells | None) -> str | Path | Suite | Sequence[Wanted] | No
     if isinstance(defenses, Sequence):
         return list(defenses)
     return [defenses]
+
+
+def _texts(defenses: Any) -> list[str]:
+    """What a sweep goes over. Raises UsageError for what is no text."""
+    given = [defenses] if isinstance(defenses, str | type) else defenses
+    texts = list(given) if isinstance(given, Iterable) else [given]
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"a sweep is over texts, NAME[KEY=VALUE|VALUE], found {text!r}")
+    return texts
+
+
+def _array(name: str, given: Any) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(given)
+    except Exception as error:  # of rows of several lengths, and of whatever else was given
+        text = " ".join(str(error).split())
+        raise DataError(f"{name} cannot be read as an array of numbers: {text}") from None
+
+
+_TOLD = ("start", "advance", "finish", "note")
+
+
+def _check_progress(progress: Any) -> None:
+    lacks = not all(callable(getattr(progress, name, None)) for name in _TOLD)
+    if not isinstance(progress, bool) and lacks:
+        raise UsageError(
+            f"progress={progress!r} is not allowed; wanted True, False or an object with "
+            f"{', '.join(_TOLD[:-1])} and {_TOLD[-1]}"
+        )

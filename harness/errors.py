@@ -1,5 +1,7 @@
 """What goes wrong in a way that a user can mend: one clear line, no traceback."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
@@ -46,6 +48,9 @@ class CellFailed(HarnessError):  # noqa: N818 - what happened, as users say it
         self.run = run
         cells = "; ".join(f"{label} failed: {error}" for label, error in self.failures.items())
         super().__init__(f"{cells} (on_error='keep' returns the run)")
+
+    def __reduce__(self) -> tuple[type[CellFailed], tuple[object, ...]]:
+        return type(self), (self.failures, self.run)
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:

@@ -1,8 +1,10 @@
 """Threats: what one unit of r buys the attacker, and what it costs in a certificate's own units."""
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
-from harness.errors import unknown
+from harness.errors import UsageError, unknown
 
 
 class Threat(StrEnum):
@@ -94,3 +96,22 @@ def parse_threat(name: str) -> Threat:
         return Threat(name)
     except ValueError:
         raise unknown("threat", name, [t.value for t in Threat]) from None
+
+
+def parse_threats(name: str, given: Any) -> list[Threat]:
+    """The threats that were given, one or several; ``name`` is what messages call them.
+
+    Raises UsageError for what is none, and where there is none at all.
+
+    >>> parse_threats("threats", "any"), len(parse_threats("threats", ["any", Threat.INSERT]))
+    ([<Threat.ANY: 'any'>], 2)
+    """
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, Iterable):
+        allowed = ", ".join(threat.value for threat in Threat)
+        raise UsageError(f"{name}={given!r} is no threat; allowed, one or several: {allowed}")
+    found = [parse_threat(str(one)) for one in given]
+    if not found:
+        raise UsageError(f"no threat is given; allowed: {', '.join(t.value for t in Threat)}")
+    return found

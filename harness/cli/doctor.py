@@ -33,7 +33,10 @@ def command() -> None:
     click.echo(f"{'threads':18} {torch.get_num_threads()}")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     click.echo(f"{'gpus':18} {', '.join(gpus) or 'none (not needed)'}")
-    click.echo(f"{'store':18} {store_path() or 'off'}")
+    try:
+        click.echo(f"{'store':18} {store_path() or 'off'}")
+    except HarnessError as error:
+        wrong.append(str(error))
     registry = load_registry()
     for catalogue in registry.catalogues:
         click.echo(f"{catalogue.kind.removesuffix('s') + 's':18} {', '.join(catalogue.entries)}")

@@ -35,12 +35,12 @@ def command(datasets: tuple[str, ...], **chosen: Any) -> None:
     and which combination proves most at which r.
     """
     from harness.errors import UsageError
-    from harness.plugins.alternatives import expand
+    from harness.plugins.alternatives import expand_all
     from harness.results.cells import file_name
 
     if not chosen["defenses"]:
         raise UsageError('nothing to sweep over: give -d "NAME[KEY=VALUE|VALUE]"')
-    chosen["defenses"] = [cell for text in chosen["defenses"] for cell in expand(text)]
+    chosen["defenses"] = expand_all(chosen["defenses"])
     dry_run, output = chosen.pop("dry_run"), chosen.pop("output")
     several = len(datasets) > 1
     plans = []

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.certificates import DETERMINISTIC, PointwiseCertificate
 from harness.errors import DataError, UsageError
 from harness.foreign.case import Case
@@ -49,8 +51,10 @@ def certify(case: Case, threats: Sequence[Threat], alpha: float) -> Certified:
     the certificate says nothing about single test examples; DataError where the defense cannot make
     sense of the evidence.
     """
-    if not 0 < alpha < 1:
-        raise UsageError(f"alpha must be above 0 and below 1, found {alpha:g}")
+    number = isinstance(alpha, int | float | np.integer | np.floating)
+    if not (number and 0 < alpha < 1):
+        shown = f"{alpha:g}" if isinstance(alpha, float) else f"{alpha}"
+        raise UsageError(f"alpha must be above 0 and below 1, found {shown}")
     covers = case.defense.covers()
     if not covers & set(threats):
         raise UsageError(

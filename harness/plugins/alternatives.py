@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Iterable, Iterator
+from decimal import Decimal, DecimalException
 from itertools import product
+from math import prod
 
 from harness.errors import UsageError
 from harness.plugins.selection import Selection, split
@@ -13,7 +14,17 @@ from harness.plugins.selection import Selection, split
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER}))?")
 _MOST = 1000
-"""Values of one range: more were hardly meant."""
+"""Cells of one sweep, and values of one range: more were hardly meant."""
+
+
+def expand_all(texts: Iterable[str]) -> list[str]:
+    """What all of the texts stand for, in their order. Raises UsageError as :func:`expand`, also
+    for more than a sweep may have.
+    """
+    cells = [cell for text in texts for cell in expand(text)]
+    if len(cells) > _MOST:
+        raise UsageError(f"the sweep has {len(cells):,} cells; allowed: {_MOST:,}")
+    return cells
 
 
 def expand(text: str) -> Iterator[str]:
@@ -21,7 +32,7 @@ def expand(text: str) -> Iterator[str]:
 
     A value ``10..100:10`` is a range with both ends, and ``10..20`` one in steps of 1. A | inside
     brackets or quotes is part of its value. Raises UsageError for an alternative that is empty or
-    given twice, for a range without values, and for what is no selection at all.
+    given twice, a range without values, too many cells, and for what is no selection at all.
 
     >>> list(expand("bagging[k=10|20,learner='a|b']"))
     ["bagging[k=10,learner='a|b']", "bagging[k=20,learner='a|b']"]
@@ -31,6 +42,9 @@ def expand(text: str) -> Iterator[str]:
     selection = Selection.parse(text)
     inside = [_alternatives(key, value, text) for key, value in selection.parameters]
     after = [_alternatives(key, value, text) for key, value in selection.settings]
+    count = prod(map(len, [*inside, *after]))
+    if count > _MOST:
+        raise UsageError(f"{text!r} stands for {count:,} cells; allowed: {_MOST:,}")
     for chosen in product(*inside, *after):
         parameters, settings = chosen[: len(inside)], chosen[len(inside) :]
         brackets = f"[{','.join(parameters)}]" if parameters else ""
@@ -54,12 +68,19 @@ def _range(key: str, value: str, text: str) -> list[str]:
     if found is None:
         return [value]
     # In decimals: 0.1..0.3:0.1 has 0.3 among its values, and calls it so.
-    first, last, step = (Decimal(number or "1") for number in found.groups())
+    try:
+        first, last, step = (Decimal(number or "1") for number in found.groups())
+        steps = (last - first) / step if step else Decimal(-1)
+    except DecimalException:  # beyond what decimals can be
+        raise UsageError(
+            f"{key}={value} in {text!r} is too large; allowed: {_MOST:,} values"
+        ) from None
     if step <= 0 or last < first:
         raise UsageError(
             f"{key}={value} in {text!r} has no values; wanted FIRST..LAST:STEP, rising"
         )
-    count = int((last - first) / step) + 1
-    if count > _MOST:
-        raise UsageError(f"{key}={value} in {text!r} has {count:,} values; allowed: {_MOST:,}")
+    if steps >= _MOST:
+        count = f"{int(steps) + 1:,}" if steps < 10**9 else f"more than {10**9:,}"
+        raise UsageError(f"{key}={value} in {text!r} has {count} values; allowed: {_MOST:,}")
+    count = int(steps) + 1
     return [f"{first + i * step}" for i in range(count)]

@@ -12,6 +12,7 @@ from harness.report.notebook import figure, repr_html
 from harness.report.publish import publish
 from harness.report.write import write_report, write_report_to
 from harness.results.frames import certificates_frame, curves_frame, summary_frame
+from harness.results.paths import as_path
 from harness.results.reader import RunResult, load_run
 from harness.results.schema import UNFINISHED
 
@@ -40,8 +41,8 @@ class Run:
         """
         if scratch:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._result = load_run(folder)
-        self.folder = Path(folder)
+        self.folder = as_path("folder", folder)
+        self._result = load_run(self.folder)
         self.notes = tuple(notes)
 
     @property
@@ -77,15 +78,16 @@ class Run:
         if path is None:
             write_report(self.folder)
             return self.folder / "report.html"
-        write_report_to(self._result, Path(path))
-        return Path(path) / "report.html"
+        target = as_path("path", path)
+        write_report_to(self._result, target)
+        return target / "report.html"
 
     def publish(self, folder: str | Path) -> list[Path]:
         """Writes the small, diffable form to commit as a baseline. Returns what was written.
 
         Raises RunFolderError as :func:`harness.report.publish.publish`.
         """
-        return publish(self.folder, Path(folder))
+        return publish(self.folder, as_path("folder", folder))
 
     @property
     def failures(self) -> dict[str, str]:

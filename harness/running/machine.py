@@ -14,8 +14,10 @@ def choose_device(name: str) -> Any:
     import torch
 
     try:
+        if not isinstance(name, str | torch.device):  # torch takes a number for a GPU
+            raise TypeError
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise UsageError(f"unknown device {name!r}; allowed: cpu, cuda, cuda:N") from None
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"device {name!r} is not supported; allowed: cpu, cuda, cuda:N")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -95,14 +95,15 @@ def make_plan(
 
 def _several(name: str, given: Any) -> tuple[Any, ...]:
     """The seeds or alphas that were given, one or several, each checked. Raises UsageError."""
-    if isinstance(given, Iterable) and not isinstance(given, str):
-        values = tuple(given)
-    else:
+    try:
+        values = (given,) if isinstance(given, str) else tuple(given)
+    except TypeError:  # a number, also as an array without dimensions
         values = (given,)
     if not values:
         raise UsageError(f"no {name} is given; wanted at least one")
     for value in values:
-        if name == "seed" and not (isinstance(value, int | np.integer) and value >= 0):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if name == "seed" and not (whole and value >= 0):
             raise UsageError(f"the seed must be a whole number of at least 0, found {value}")
         if name == "alpha" and not (isinstance(value, float | np.floating) and 0 < value < 1):
             shown = f"{value:g}" if isinstance(value, float | int) else f"{value}"
@@ -185,6 +186,11 @@ def _object(
         raise UsageError(
             f"{kind.__qualname__} is called {name!r} as an installed defense is; give it a name of "
             "its own"
+        )
+    if not isinstance(wanted, type) and not isinstance(wanted.params, kind.Params):
+        raise UsageError(
+            f"{name} was made of {wanted.params!r}; wanted {kind.__qualname__}"
+            f"({kind.Params.__qualname__}(...))"
         )
     try:
         made = kind(kind.Params() if isinstance(wanted, type) else wanted.params)

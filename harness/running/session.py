@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from harness.datasets.base import Dataset
 from harness.errors import RunFolderError, UsageError
@@ -23,7 +25,7 @@ from harness.running.keeping import Keeping
 from harness.running.machine import choose_device
 from harness.running.plan import Base, Wanted, make_plan
 from harness.running.runner import Runner
-from harness.threats import Threat, parse_threat
+from harness.threats import Threat, parse_threats
 
 if TYPE_CHECKING:
     import torch
@@ -151,7 +153,7 @@ def prepare(
     *,
     dataset: Dataset | str | None = None,
     data_root: Path | None = None,
-    threats: Sequence[str] | None = None,
+    threats: str | Iterable[str] | None = None,
     alpha: float | Sequence[float] | None = None,
     seed: int | Sequence[int] | None = None,
     device: str = "cpu",
@@ -173,8 +175,10 @@ def prepare(
         suite = wanted if isinstance(wanted, Suite) else load_suite(wanted or DEFAULT)
     cells: Sequence[Wanted] = defenses or (suite.cells if suite else wanted)  # type: ignore[assignment]
     check_timeout(timeout)
-    names = threats or (suite.threats if suite else THREATS)
-    parsed = [parse_threat(str(name)) for name in names]
+    if threats is None:
+        threats = suite.threats if suite else THREATS
+    parsed = parse_threats("threats", threats)
+    store_path(store)  # what is none is said before anything is trained
     registry = load_registry()
     chosen = choose_device(device)
     if dataset is None:
@@ -199,8 +203,12 @@ def prepare(
 
 def check_timeout(timeout: float | None) -> None:
     """Raises UsageError for what is no number of seconds."""
-    if timeout is not None and not 0 < timeout <= TIMEOUT_MAX:
-        raise UsageError(f"--timeout must be a number of seconds above 0, found {timeout:g}")
+    if timeout is None:
+        return
+    number = isinstance(timeout, int | float | np.integer | np.floating)
+    if isinstance(timeout, bool) or not number or not 0 < timeout <= TIMEOUT_MAX:
+        shown = f"{timeout:g}" if isinstance(timeout, float) else repr(timeout)
+        raise UsageError(f"--timeout must be a number of seconds above 0, found {shown}")
 
 
 def _base(path: Path, data: Dataset) -> Base | None:
