@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,9 +95,7 @@ def run(
     >>> run.certificates("bagging[n_models=100]", "any").columns.tolist()
     ['example', 'label', 'prediction', 'radius']
     """
-    if on_error not in ("raise", "keep"):
-        raise UsageError(f"on_error={on_error!r} is not allowed; allowed: 'raise', 'keep'")
-    _check_progress(progress)
+    _check(on_error, progress)
     planned = plan(
         defenses,
         dataset=dataset,
@@ -166,6 +165,7 @@ def sweep(
     ['bagging[k=10,n_models=50]', 'bagging[k=20,n_models=50]']
     """
     cells = expand_all(_texts(defenses))
+    _check(options.get("on_error", "raise"), options.get("progress", False))
     if dataset is None or isinstance(dataset, str) or not isinstance(dataset, Sequence):
         return run(cells, dataset=dataset, output=output, **options)
     if not dataset:
@@ -176,9 +176,15 @@ def sweep(
     if len(set(names)) < len(names):
         raise UsageError(f"two of these data sets are called alike: {', '.join(names)}")
     folders = [None if output is None else as_path("output", output) / name for name in names]
+    if output is not None:  # what it holds says what the cells are called
+        plans = [
+            replace(plan(cells, dataset=one.plan.dataset, output=folder, **known), asked=one.asked)
+            for one, folder in zip(plans, folders, strict=True)
+        ]
+    on_error, progress = options.get("on_error", "raise"), options.get("progress", False)
     return {
-        name: run(cells, dataset=one.plan.dataset, output=folder, **options)
-        for name, one, folder in zip(names, plans, folders, strict=True)
+        name: carry_out(one, one.words(), progress=progress, on_error=on_error)
+        for name, one in zip(names, plans, strict=True)
     }
 
 
@@ -319,7 +325,10 @@ def _array(name: str, given: Any) -> np.ndarray[Any, Any]:
 _TOLD = ("start", "advance", "finish", "note")
 
 
-def _check_progress(progress: Any) -> None:
+def _check(on_error: Any, progress: Any) -> None:
+    """Raises UsageError for what is neither allowed nor needed before everything is trained."""
+    if on_error not in ("raise", "keep"):
+        raise UsageError(f"on_error={on_error!r} is not allowed; allowed: 'raise', 'keep'")
     lacks = not all(callable(getattr(progress, name, None)) for name in _TOLD)
     if not isinstance(progress, bool) and lacks:
         raise UsageError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from harness.report import answers, costs, front, problem, tables, words
+from harness.results.earlier import made_before
 from harness.results.seeds import over_seeds
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _cell(cell: Mapping[str, Any]) -> dict[str, Any]:
 def _provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where one run comes from: names and values, in the order of the manifest."""
     rows = {
-        "command": shlex.join(map(str, run.get("command", []))),
+        "command": words.command(run.get("command", [])),
         "finished": run.get("created"),
         "data": (run.get("dataset") or {}).get("digest"),
         "seed": _listed(run, "seed"),
@@ -133,7 +133,26 @@ def _provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
             if _commit(source)
         ),
     }
-    return [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
+    before = [
+        (f"before it, for {words.listing(labels)}", _earlier(made))
+        for labels, made in made_before(run.get("cells") or [])
+    ]
+    known = [(name, str(value)) for name, value in rows.items() if value not in (None, "")]
+    return [*known, *before]
+
+
+def _earlier(made: Mapping[str, Any]) -> str:
+    """In a line where the cells come from that were kept from an earlier run."""
+    suite, commit = made.get("suite"), _commit(made.get("git"))
+    parts = [
+        words.command(made.get("command") or []),
+        suite and f"suite {suite}",
+        made.get("created") and f"finished {made['created']}",
+        made.get("device") and f"device {made['device']}",
+        _pairs(made.get("versions")),
+        commit and f"git commit {commit}",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _listed(run: Mapping[str, Any], key: str) -> str:

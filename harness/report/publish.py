@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness.errors import RunFolderError
+from harness.report import words
 from harness.report.figures import render
 from harness.report.pictures import TITLES, pictures
 from harness.report.tables import summary_markdown
+from harness.results.earlier import FROM, made_before
 from harness.results.files import write_atomically
 from harness.results.pointwise import load_pointwise, pointwise_csv
 from harness.results.published import KEY, is_published, sealed
@@ -20,7 +22,7 @@ from harness.results.reader import RunResult, curves_csv, load_run
 
 _FILES = ("--votes",)
 """Options whose values are files of that machine: only their names are worth telling."""
-_LOCAL = ("--output", "--data-root")
+_LOCAL = ("--output", "--data-root", "--store")
 """Options whose values are folders of the machine that ran it."""
 
 
@@ -101,16 +103,24 @@ def _readme(result: RunResult, shown: list[str]) -> str:
 
 def _how(result: RunResult) -> str:
     manifest = result.manifest
-    command = shlex.join(_words(manifest.get("command") or []))
-    made = manifest.get("versions", {}).get("poisoning-harness")
     lines = []
-    if command:
-        lines.append(f"Made by `{command}`" + (f" with version {made}." if made else "."))
+    if manifest.get("command"):
+        runs = [manifest, *(made for _, made in made_before(result.cells))]
+        known = dict.fromkeys(_made(one) for one in runs if one.get("command"))
+        lines.append(f"Made {', and before it '.join(known)}.")
     lines.append(
         "Compare a run with it: `harness compare` this folder and the run's. The files carry "
         "digests of one another: edited ones are refused."
     )
     return "\n".join([*lines, ""])
+
+
+def _made(run: Mapping[str, Any]) -> str:
+    """How one run came about, after "Made"."""
+    kept = _words(run["command"])
+    version = (run.get("versions") or {}).get("poisoning-harness")
+    how = "in Python by" if words.in_python(kept) else "by"
+    return f"{how} `{words.command(kept)}`" + (f" with version {version}" if version else "")
 
 
 def _words(command: list[str]) -> list[str]:
@@ -129,7 +139,7 @@ def _words(command: list[str]) -> list[str]:
 
 def _named(word: str, before: list[str]) -> str:
     option, equals, value = word.partition("=")
-    if before[0] in _FILES:
+    if before[0] in _FILES or word.endswith(".toml"):  # a suite of the user's own
         return Path(word).name
     return f"{option}={Path(value).name}" if equals and option in _FILES else word
 
@@ -138,4 +148,12 @@ def _manifest(result: RunResult) -> dict[str, Any]:
     manifest = {key: value for key, value in result.manifest.items() if key != KEY}
     if "command" in manifest:
         manifest["command"] = _words(manifest["command"])
+    manifest["cells"] = [_cell(cell) for cell in manifest["cells"]]
     return manifest
+
+
+def _cell(cell: Mapping[str, Any]) -> Mapping[str, Any]:
+    made = cell.get(FROM)
+    if not isinstance(made, Mapping) or "command" not in made:
+        return cell
+    return {**cell, FROM: {**made, "command": _words(made["command"])}}

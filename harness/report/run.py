@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import RunFolderError, UsageError
+from harness.plugins.registry import load_registry
 from harness.report.notebook import figure, repr_html
 from harness.report.publish import publish
 from harness.report.write import write_report, write_report_to
@@ -15,6 +18,7 @@ from harness.results.frames import certificates_frame, curves_frame, summary_fra
 from harness.results.paths import as_path
 from harness.results.reader import RunResult, load_run
 from harness.results.schema import UNFINISHED
+from harness.running.plan import Base, label_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +43,7 @@ class Run:
 
         Raises RunFolderError.
         """
+        self._scratch = scratch
         if scratch:
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.folder = as_path("folder", folder)
@@ -61,10 +66,12 @@ class Run:
     def certificates(self, defense: str, threat: str) -> pd.DataFrame:
         """What is proved of each test example: ``example, label, prediction, radius``.
 
-        See :func:`harness.results.frames.certificates_frame`. Raises UsageError for a defense or
-        threat that the run does not have, and where nothing is said of single examples.
+        See :func:`harness.results.frames.certificates_frame`. ``defense`` is a label, or what means
+        the same. Raises UsageError for a defense or threat that the run does not have, and where
+        nothing is said of single examples; RunFolderError where its folder is gone.
         """
-        return certificates_frame(self._result, defense, str(threat))
+        self._check_there()
+        return certificates_frame(self._result, self._label(defense), str(threat))
 
     def figure(self) -> Figure:
         """Certified accuracy against r, for each threat: a matplotlib figure."""
@@ -76,6 +83,7 @@ class Run:
         Into the run's own folder, or into another one, which is made. Raises RunFolderError.
         """
         if path is None:
+            self._check_there()
             write_report(self.folder)
             return self.folder / "report.html"
         target = as_path("path", path)
@@ -87,6 +95,7 @@ class Run:
 
         Raises RunFolderError as :func:`harness.report.publish.publish`.
         """
+        self._check_there()
         return publish(self.folder, as_path("folder", folder))
 
     @property
@@ -119,6 +128,32 @@ class Run:
     def result(self) -> RunResult:
         """What was read, as the report sees it."""
         return self._result
+
+    def _label(self, text: str) -> str:
+        """The label that means the same as the text; the text itself where none does."""
+        if not isinstance(text, str):
+            raise UsageError(f"{text!r} is no label; wanted one of: {', '.join(self.defenses)}")
+        manifest = self._result.manifest
+        seed, alpha = manifest.get("seed"), manifest.get("alpha")
+        if text in self.defenses or not isinstance(seed, int) or not isinstance(alpha, float):
+            return text
+        with suppress(Exception):  # of a plugin, too: what the run has is said
+            found = label_of(text, load_registry(), Base(seed, alpha))
+            return found if found in self.defenses else text
+        return text
+
+    def _check_there(self) -> None:
+        """Raises RunFolderError where what this needs is gone: a scratch folder goes with the Run
+        that made it, not with its copies.
+        """
+        if self.folder.is_dir():
+            return
+        if self._scratch:
+            raise RunFolderError(
+                f"the scratch folder {self.folder} is gone with the run that it was made for; "
+                "give output= for one that stays"
+            )
+        raise RunFolderError(f"{self.folder} is gone")
 
     def __repr__(self) -> str:
         data = self._result.manifest["dataset"]["name"]

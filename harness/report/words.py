@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -167,6 +168,21 @@ def one_line(text: str) -> str:
     """Text without line breaks or control characters, which no picture or table can hold."""
     kept = "".join(" " if unicodedata.category(c)[0] == "C" else c for c in str(text))
     return " ".join(kept.split())
+
+
+def command(words: Sequence[object]) -> str:
+    """The command of a manifest in a line: as a shell takes it, or a call in Python as it is.
+
+    >>> command(["harness", "run", "-d", "dp[k=2]"]), command(["python", "harness.run(['dp'])"])
+    ("harness run -d 'dp[k=2]'", "harness.run(['dp'])")
+    """
+    texts = [str(word) for word in words]
+    return texts[1] if in_python(texts) else shlex.join(texts)
+
+
+def in_python(words: Sequence[object]) -> bool:
+    """Whether the command of a manifest is a call in Python."""
+    return len(words) == 2 and words[0] == "python"
 
 
 def listing(items: Sequence[str], last: str = "and") -> str:

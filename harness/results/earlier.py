@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,21 @@ from harness.results.folder import RunFolder
 from harness.results.schema import SCHEMA
 
 Row = Mapping[str, str]
+
+FROM = "from"
+"""Where the row of a cell that was kept says how it came about: the run that made it."""
+MADE = (
+    "command",
+    "created",
+    "suite",
+    "left_out",
+    "versions",
+    "machine",
+    "device",
+    "threads",
+    "git",
+)
+"""What it says of that run: keys of its manifest, those that have a value."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,8 @@ class Earlier:
     certificates: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     sources: Mapping[str, Any] = field(default_factory=dict)
     """The commits of the code that its cells rest on, by distribution."""
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """How that run came about, as far as its manifest says so once for all cells."""
 
     @property
     def labels(self) -> list[str]:
@@ -57,11 +74,31 @@ class Earlier:
         begun = {cell["label"] for cell in self.cells if cell.get("status") == "started"}
         return replace(
             self,
-            cells=tuple(cell for cell in self.cells if cell["label"] not in labels),
+            cells=tuple(self.told(cell) for cell in self.cells if cell["label"] not in labels),
             curves=tuple(row for row in self.curves if kept(row["defense"])),
             summary=tuple(row for row in self.summary if kept(row["defense"])),
             certificates={k: a for k, a in self.certificates.items() if kept(_label(k))},
         )
+
+    def told(self, cell: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row of a cell with how it came about, which is said once, when it is first kept."""
+        return cell if FROM in cell or not self.made else {**cell, FROM: dict(self.made)}
+
+
+def made_before(cells: Iterable[Mapping[str, Any]]) -> list[tuple[list[str], Mapping[str, Any]]]:
+    """Of the rows of a manifest, those that were kept from earlier runs: the labels that each of
+    these runs left, and how it came about; the latest first.
+    """
+    found: list[tuple[list[str], Mapping[str, Any]]] = []
+    for cell in cells:
+        made = cell.get(FROM)
+        if not isinstance(made, Mapping):
+            continue
+        labels = next((labels for labels, one in found if one == made), None)
+        if labels is None:
+            found.append((labels := [], made))
+        labels.append(str(cell["label"]))
+    return sorted(found, key=lambda one: str(one[1].get("created")), reverse=True)
 
 
 def read_earlier(folder: RunFolder) -> Earlier:
@@ -94,6 +131,7 @@ def read_earlier(folder: RunFolder) -> Earlier:
         _rows(folder.path / "summary.csv"),
         arrays,
         manifest.get("sources") or {},
+        {key: manifest[key] for key in MADE if manifest.get(key)},
     )
 
 

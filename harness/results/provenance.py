@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import harness
 from harness import features, learners
 from harness.learners.spec import parse_spec
-from harness.plugins.lookup import classes_behind, learner_of
+from harness.plugins.lookup import learner_of
 from harness.plugins.registry import load_registry
 from harness.results.checkout import Checkout, checkout_of
 
@@ -133,14 +133,17 @@ def _behind(cells: Iterable[Cell]) -> Iterator[tuple[str, type[Any]]]:
                 entry = registry.features.entries[name]
                 yield entry.distribution, entry.value
         spec = getattr(cell.defense.params, "learner", None)
-        if not isinstance(spec, str) or (name := parse_spec(spec).name) in own:
+        if not isinstance(spec, str):
+            continue
+        parsed = parse_spec(spec)
+        if parsed.name in own and not parsed.steps:
             continue
         registry = registry or load_registry()
-        if name in registry.learners.entries:
-            entry = registry.learners.entries[name]
+        if parsed.name in registry.learners.entries:
+            entry = registry.learners.entries[parsed.name]
             yield entry.distribution, entry.value
-        elif "." in name:
-            cls = classes_behind(learner_of(registry, spec))[-1]
+        # An estimator's class, or those of a pipeline's steps.
+        for cls in learner_of(registry, spec).behind:
             yield _distribution(cls), cls
 
 

@@ -56,7 +56,8 @@ def write_results(
 ) -> None:
     """Writes ``curves.csv``, ``summary.csv``, ``certificates.npz`` and ``manifest.json``.
 
-    Cells of an ``earlier`` run in the folder that this one left out stay as they were.
+    Cells of an ``earlier`` run in the folder that this one left out stay as they were, and say in
+    the manifest where they are from.
     """
     kept = earlier.without({cell.label for cell in plan.cells})
     # Whatever happens between one file and the next, no cell has results in some of them only.
@@ -114,7 +115,7 @@ def write_manifest(
     done = {c["label"]: c for c in earlier.cells if c.get("status") == "finished"}
     same = [done.get(cell["label"], {}) for cell in begun["cells"]]
     begun["cells"] = [
-        old if old.get("evidence") == cell["evidence"] else cell
+        earlier.told(old) if old.get("evidence") == cell["evidence"] else cell
         for old, cell in zip(same, begun["cells"], strict=True)
     ]
     folder.write("manifest.json", _json(begun))

@@ -64,12 +64,12 @@ def make_plan(
     fail, so that the others can run.
     """
     seeds, alphas = _several("seed", seed), _several("alpha", alpha)
-    base = base or Base(seeds[0], alphas[0])
+    known, base = base, base or Base(seeds[0], alphas[0])
     cells: dict[str, Cell] = {}
     left_out: list[str] = []
     for one in wanted:
         try:
-            made = _cells(registry, one, dataset, seeds, alphas, base, device)
+            made = _cells(registry, one, dataset, seeds, alphas, base, device, known)
         except UnsuitableError as error:
             if not lenient:
                 raise
@@ -123,8 +123,10 @@ def _cells(
     alphas: tuple[float, ...],
     base: Base,
     device: str,
+    known: Base | None,
 ) -> list[Cell]:
-    """The cells of one defense, one for each alpha and seed."""
+    """The cells of one defense, one for each alpha and seed; ``known``: what the folder's are."""
+    own = False
     made, distribution, error = None, "", None
     if isinstance(wanted, str):
         selection = Selection.parse(wanted)
@@ -136,6 +138,7 @@ def _cells(
             entry = registry.defenses[name]
             selection = selection.settled(entry.value.Params.model_fields)
             distribution = entry.distribution
+        own = selection.alpha is not None
         seeds = seeds if selection.seed is None else _several("seed", selection.seed)
         alphas = alphas if selection.alpha is None else _several("alpha", selection.alpha)
     else:
@@ -149,7 +152,7 @@ def _cells(
             text = label(name, spelt.params)
             defense = resolved(spelt, shape_of(dataset), registry)
             code = code_of(defense, registry)
-            alphas = _that_matter(defense, alphas)
+            alphas = _that_matter(defense, alphas, None if own else known)
         except HarnessError:
             raise
         except Exception as failure:  # of a plugin: it must not keep the others from running
@@ -202,9 +205,27 @@ def _object(
     return made, entry.distribution if entry else f"{kind.__module__} (not installed)"
 
 
-def _that_matter(defense: Defense[Any], alphas: tuple[float, ...]) -> tuple[float, ...]:
-    """The alphas, or only the first where it makes no difference."""
-    if len(alphas) == 1:
+def _that_matter(
+    defense: Defense[Any], alphas: tuple[float, ...], base: Base | None
+) -> tuple[float, ...]:
+    """The alphas, or only one where it makes no difference: the folder's, else the first."""
+    first = alphas[0] if base is None else base.alpha
+    if alphas == (first,):
         return alphas
-    guarantees = {str(defense.guarantee(alpha)) for alpha in alphas}
-    return alphas[:1] if len(guarantees) == 1 else alphas
+    try:
+        guarantees = {str(defense.guarantee(alpha)) for alpha in (first, *alphas)}
+    except Exception:
+        if len(alphas) > 1:
+            raise
+        return alphas
+    return (first,) if len(guarantees) == 1 else alphas
+
+
+def label_of(text: str, registry: Registry, base: Base) -> str:
+    """The label of the cell that ``text`` asks for, however it is spelt. Raises UsageError."""
+    selection = Selection.parse(text)
+    entry = registry.defenses[selection.name]
+    selection = selection.settled(entry.value.Params.model_fields)
+    seed, alpha = selection.seed, selection.alpha
+    params = spelt_once(selection.build(entry.value), registry).params
+    return label(selection.name, params) + base.suffix(seed, base.alpha if alpha is None else alpha)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.datasets.base import Dataset
+from harness.defense import Defense
 from harness.errors import RunFolderError, UsageError
 from harness.plugins.registry import load_dataset, load_registry
 from harness.plugins.suites import ALPHA, DATASET, DEFAULT, SEED, THREATS, Suite, load_suite
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 _TRAINED_AGAIN = (
     "its code, a library or the device changed since it was trained here; training it again"
 )
+
+
+_ORDER = ("dataset", "threats", "alpha", "seed")
+"""The arguments of a call, as one writes them."""
 
 
 class Quiet:
@@ -82,6 +87,8 @@ class Session:
     timeout: float | None = None
     store: str | Path | None = None
     """The store that was named; None for the usual one."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The arguments as they were given: defenses, dataset, threats, alpha, seed."""
 
     def carry_out(self, progress: Progress, command: Sequence[str]) -> Outcome:
         """Trains, certifies and writes ``manifest.json`` and the tables; draws nothing.
@@ -105,7 +112,10 @@ class Session:
         where = store_path(self.store)
         if self.store is not None and where is not None:
             EvidenceStore(where).open()  # before anything is written or removed for the run
+        removed = self._removed(path) if self.fresh else []
         with open_run(path, identity, fresh=self.fresh, widen=True) as folder:
+            if removed:
+                progress.note(f"--fresh removes {', '.join(removed)}")
             earlier = read_earlier(folder)
             plan = _widened(self.plan, earlier)
             kept = earlier.without({cell.label for cell in plan.cells})
@@ -119,17 +129,41 @@ class Session:
             write_results(folder, plan, results, self.device, command, earlier)
         return Outcome(path, results, kept.labels, scratch)
 
+    def _removed(self, path: Path) -> list[str]:
+        """The cells in that folder that this run does not make again."""
+        found: Any = []
+        with suppress(RunFolderError):  # it is said when the folder is opened
+            found = (RunFolder(path).manifest() or {}).get("cells")
+        wanted = {cell.label for cell in self.plan.cells}
+        cells = [one for one in found or () if isinstance(one, dict) and "label" in one]
+        return [str(one["label"]) for one in cells if one["label"] not in wanted]
+
     def words(self) -> list[str]:
-        """A command that does the same, as far as one can name its defenses and its data."""
+        """A command that does the same; where none can, for a defense or data that have no name on
+        the command line, ``python`` and a call in words.
+        """
         plan = self.plan
+        claims = self.registry.defenses.claims
+        if isinstance(self.asked.get("dataset"), Dataset) or not all(
+            claims(cell.name) for cell in plan.cells
+        ):
+            return ["python", self._call()]
         words = ["harness", "run"]
         for cell in plan.cells:
             words += ["-d", cell.label]
         words += ["--dataset", plan.dataset.name]
         for threat in plan.threats:
             words += ["--threat", threat.value]
-        words += ["--alpha", f"{plan.alpha:g}", "--seed", str(plan.seed)]
+        words += ["--alpha", repr(plan.alpha), "--seed", str(plan.seed)]
         return words + (["--device", str(self.device)] if self.device.type != "cpu" else [])
+
+    def _call(self) -> str:
+        """The call in Python, its arguments written out as far as they can be."""
+        asked = {"threats": [threat.value for threat in self.plan.threats], **self.asked}
+        words = [_written(asked.pop("defenses"))]
+        words += [f"{key}={_written(asked[key])}" for key in sorted(asked, key=_ORDER.index)]
+        words += [f"device={str(self.device)!r}"] if self.device.type != "cpu" else []
+        return f"harness.run({', '.join(words)})"
 
     def _tell(
         self, folder: RunFolder, plan: Plan, kept: Earlier, note: Callable[[str], None]
@@ -186,19 +220,44 @@ def prepare(
     data = load_dataset(registry, dataset, data_root) if isinstance(dataset, str) else dataset
     if not isinstance(data, Dataset):
         raise UsageError(f"{data!r} is no data set; wanted its name or a harness.Dataset")
+    if alpha is None:
+        alpha = suite.alphas if suite else ALPHA
+    if seed is None:
+        seed = suite.seeds if suite else SEED
     plan = make_plan(
         registry,
         cells,
         data,
         threats=parsed,
-        alpha=(suite.alphas if suite else ALPHA) if alpha is None else alpha,
-        seed=(suite.seeds if suite else SEED) if seed is None else seed,
+        alpha=alpha,
+        seed=seed,
         base=None if fresh or output is None else _base(output, data),
         device=chosen.type,
         lenient=suite is not None and not defenses,
         suite=suite.name if suite and not defenses else None,
     )
-    return Session(registry, plan, chosen, output, fresh, timeout, store)
+    asked = {"defenses": tuple(cells), "dataset": dataset, "alpha": alpha, "seed": seed}
+    return Session(registry, plan, chosen, output, fresh, timeout, store, asked)
+
+
+def _written(value: Any) -> str:
+    """An argument as one would write it."""
+    if isinstance(value, Dataset):
+        return f"<Dataset {value.name!r}>"
+    if isinstance(value, type):
+        return value.__qualname__
+    if isinstance(value, Defense):
+        params = value.params
+        given = [
+            f"{key}={getattr(params, key)!r}"
+            for key, one in type(params).model_fields.items()
+            if getattr(params, key) != one.get_default(call_default_factory=True)
+        ]
+        made = f"{type(params).__qualname__}({', '.join(given)})"
+        return f"{type(value).__qualname__}({made})"
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return f"[{', '.join(map(_written, value))}]"
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def check_timeout(timeout: float | None) -> None:
