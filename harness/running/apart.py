@@ -15,11 +15,13 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing.reduction import ForkingPickler
 from threading import Lock, Thread, Timer
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +59,12 @@ _GRACE_S = 2.0
 _READ = 65536
 _EVERY_S = 0.1
 
+_SCRIPT, _IMPORTED = "__main__", "__mp_main__"
+_GUARD = (
+    "; a defense that a script defines runs in a process of its own, as --timeout needs it, only "
+    'where what the script does stands below: if __name__ == "__main__":'
+)
+
 
 @dataclass(frozen=True)
 class Told(Certificate):
@@ -90,10 +98,11 @@ def run_apart(shop: Workshop, cell: Cell, log: CellLog, timeout: float) -> CellR
     HarnessError where it cannot be started, dies, or takes more than ``timeout`` seconds;
     NoSpaceError, RunFolderError and KeyboardInterrupt where the cell does.
     """
-    process = _Process(log)
+    work = _work(shop, cell, timeout)
+    process = _Process(log, with_script=_of_the_script(work[0], cell))
     finished = False
     try:
-        process.send(_work(shop, cell, timeout))
+        process.send(work)
         result = process.follow(shop.progress, timeout)
         finished = True
     finally:
@@ -109,11 +118,38 @@ def _work(shop: Workshop, cell: Cell, timeout: float) -> tuple[Any, ...]:
     return plan, index, shop.folder.path.absolute(), shop.keeping.terms, shop.device, timeout
 
 
-class _Process:
-    """The parent's end of a cell's process."""
+def _of_the_script(plan: Plan, cell: Cell) -> bool:
+    """Whether the cell's defense, or the data set, is of a class that the script itself defines, or
+    its parameters name one.
+    """
+    if type(plan.dataset).__module__ == _SCRIPT:
+        return True
+    try:
+        return _SCRIPT.encode() in bytes(ForkingPickler.dumps(cell))
+    except Exception:  # it cannot be sent, which is said when it is
+        return False
 
-    def __init__(self, log: CellLog) -> None:
+
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """A process that is started meanwhile does not run the script again to have what it defines."""
+    script = sys.modules.get(_SCRIPT)
+    sys.modules[_SCRIPT] = ModuleType(_SCRIPT)
+    try:
+        yield
+    finally:
+        if script is None:
+            del sys.modules[_SCRIPT]
+        else:
+            sys.modules[_SCRIPT] = script
+
+
+class _Process:
+    """The parent's end of a cell's process, which has imported the script only ``with_script``."""
+
+    def __init__(self, log: CellLog, *, with_script: bool) -> None:
         self._log = log
+        self._with_script, self._ready = with_script, False
         self._late = ""
         context = multiprocessing.get_context("forkserver")
         self._messages, theirs = context.Pipe()
@@ -121,8 +157,9 @@ class _Process:
         os.set_blocking(self._output.fileno(), False)
         self._process = context.Process(target=_main, args=(theirs, written))
         try:
-            _start_server()
-            self._process.start()
+            with nullcontext() if with_script else _without_script():
+                _start_server()
+                self._process.start()
         except (OSError, EOFError) as error:
             raise HarnessError(f"its process could not be started: {describe(error)}") from error
         finally:
@@ -141,10 +178,18 @@ class _Process:
 
     def follow(self, progress: Progress, timeout: float) -> CellResult:
         """The result, when it comes; progress is passed on. Raises what :func:`run_apart` does."""
+        left, since = timeout, time.monotonic()
         for kind, content in self._received():
             if kind == "ready":
+                self._ready = True
+                left, since = timeout, time.monotonic()
+                self._allow(left, timeout)
+            elif kind == "waiting":  # for what another process trains: it is not the cell's time
                 self._timer.cancel()
-                self._timer = self._limit(timeout, f"timed out after {timeout:g} s (--timeout)")
+                left -= time.monotonic() - since
+            elif kind == "going on":
+                since = time.monotonic()
+                self._allow(left, timeout)
             elif kind == "start":
                 progress.start(*content)
             elif kind == "advance":
@@ -157,7 +202,13 @@ class _Process:
                 result: CellResult = content
                 return result
         self._process.join()
-        raise HarnessError(self._late or _death(self._process.exitcode))
+        again = _GUARD if self._with_script and not self._ready else ""
+        raise HarnessError(self._late or _death(self._process.exitcode) + again)
+
+    def _allow(self, seconds: float, timeout: float) -> None:
+        self._timer.cancel()
+        late = f"timed out after {timeout:g} s (--timeout)"
+        self._timer = self._limit(max(seconds, 0), late)
 
     def end(self, *, finished: bool) -> None:
         """Ends the process, unless it ends by itself, and keeps what it wrote to the last."""
@@ -256,6 +307,7 @@ def _main(messages: Connection, output: Connection) -> None:
     parent = _Parent(messages)
     try:
         plan, index, path, terms, device, timeout = messages.recv()
+        _call_the_script_main()
         registry = load_registry()
         edited = _has_other_code(plan, plan.cells[index], registry, device.type)
     except (Exception, SystemExit) as error:
@@ -270,7 +322,7 @@ def _main(messages: Connection, output: Connection) -> None:
     try:
         folder = RunFolder(path)
         store, named, fresh = terms
-        keeping = Keeping(folder, store, named, fresh, parent.note)
+        keeping = Keeping(folder, store, named, fresh, parent.note, parent.wait)
         shop = Workshop(plan, folder, registry, device, parent, keeping)
         result = shop.attempt(plan.cells[index])
         parent.result(_sendable(result))
@@ -280,6 +332,22 @@ def _main(messages: Connection, output: Connection) -> None:
         parent.say("raise", RunFolderError(*error.args))
     except KeyboardInterrupt:
         parent.say("raise", KeyboardInterrupt())
+
+
+def _call_the_script_main() -> None:
+    """What a script defines is called after its module in the keys of evidence: as in the parent,
+    and not as multiprocessing calls a script that is imported.
+    """
+    script = sys.modules.get(_IMPORTED)
+    if script is None:
+        return
+    script.__name__ = _SCRIPT
+    for one in list(vars(script).values()):
+        inside = list(vars(one).values()) if isinstance(one, type) else []
+        for thing in (one, *inside):
+            if getattr(thing, "__module__", None) == _IMPORTED:
+                with suppress(Exception):
+                    thing.__module__ = _SCRIPT
 
 
 def _has_other_code(plan: Plan, cell: Cell, registry: Registry, device: str) -> bool:
@@ -350,6 +418,17 @@ class _Parent:
 
     def note(self, text: str) -> None:
         self.say("note", text)
+
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """Inside, another process trains what this one wants: no time of the cell's passes."""
+        left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+        self.say("waiting")
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, left)
+            self.say("going on")
 
     def result(self, result: CellResult) -> None:
         self._flush()

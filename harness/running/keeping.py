@@ -7,7 +7,7 @@ own folder serves. One that was named must work.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -35,6 +35,8 @@ class Keeping:
     named: bool = False
     fresh: bool = False
     note: Callable[[str], None] = lambda text: None
+    wait: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Entered while another process trains what is wanted here."""
     _made: set[tuple[str, int, range]] = field(default_factory=set)
     _told: set[Path] = field(default_factory=set)
 
@@ -89,8 +91,13 @@ class Keeping:
     def _hold(self, blocks: Blocks, stem: str) -> Callable[[], None]:
         if not isinstance(blocks, EvidenceStore):  # the run's folder: its lock is held already
             return lambda: None
-        waiting = "another process trains the same base models: waiting for it"
-        return blocks.hold(stem, lambda: self.note(waiting))
+        with ExitStack() as meanwhile:
+
+            def waiting() -> None:
+                self.note("another process trains the same base models: waiting for it")
+                meanwhile.enter_context(self.wait())
+
+            return blocks.hold(stem, waiting)
 
     def _give_up(self, error: HarnessError) -> None:
         if self.named:

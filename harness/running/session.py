@@ -260,7 +260,7 @@ def _written(value: Any) -> str:
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 
-def check_timeout(timeout: float | None) -> None:
+def check_timeout(timeout: Any) -> None:
     """Raises UsageError for what is no number of seconds."""
     if timeout is None:
         return

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,9 @@ from harness.proofs.curves import Curve
 from harness.results.cells import Cell, CellResult, Plan
 from harness.results.folder import open_run
 from harness.results.reader import load_run
+from harness.results.store import EvidenceStore
 from harness.running.apart import Told
+from harness.running.keeping import Keeping
 from harness.running.plan import make_plan
 from harness.running.runner import Runner
 from harness.threats import Threat
@@ -322,3 +325,89 @@ def test_a_certificate_that_stayed_behind_has_its_curve() -> None:
     assert (told.clean_accuracy(labels), told.last_radius(labels), told.abstained) == (
         0.95, 8, 0.02
     )  # fmt: skip
+
+
+SCRIPT = """
+import harness
+import numpy as np
+from harness.certificates import DETERMINISTIC, PointwiseCertificate
+
+print("the script runs")
+
+class Mine(harness.Defense[harness.Parameters]):
+    "Predicts the first label."
+    name = "mine"
+    title = paper = "mine"
+    Params = harness.Parameters
+
+    def covers(self):
+        return frozenset({harness.Threat.ANY})
+
+    def gather(self, task):
+        return {"votes": np.zeros((task.shape.n_test, 2), dtype=np.int64)}
+
+    def certify(self, evidence, threat, alpha):
+        zeros = np.zeros(len(evidence["votes"]), dtype=np.int64)
+        return PointwiseCertificate("mine", threat, DETERMINISTIC, zeros, zeros)
+
+def main():
+    y = np.arange(40) % 2
+    data = harness.Dataset.from_arrays(y[:, None] / 2, y, y[:10, None] / 2, y[:10])
+    run = harness.run(
+        DEFENSE, dataset=data, threats="any", timeout=300, store="off", on_error="keep"
+    )
+    print(run.failures)
+"""
+
+
+@pytest.mark.parametrize(
+    ("defense", "call", "printed"),
+    [
+        # What is installed needs nothing of the script, which is not run again.
+        ("'dpa[n_models=5,features=raw]'", "main()", "the script runs\n{}\n"),
+        ("Mine", "if __name__ == '__main__': main()", "the script runs\nthe script runs\n{}\n"),
+        ("Mine", "main()", 'stands below: if __name__ == "__main__":'),
+    ],
+)
+def test_a_script_without_a_guard(tmp_path: Path, defense: str, call: str, printed: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("DEFENSE", defense) + call + "\n")
+    done = subprocess.run(
+        [sys.executable, script], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert printed in done.stdout
+    if printed.startswith("the script"):
+        assert sorted(done.stdout.splitlines()) == sorted(printed.splitlines())
+
+
+def test_waiting_for_another_process_is_no_time_of_the_cell(
+    tiny: Dataset, tmp_path: Path, store: Path
+) -> None:
+    timeout, held = 15.0, 20.0
+    registry = load_registry()
+    text = "bagging[k=5,n_models=20,features=raw]"
+    plan = make_plan(registry, [text], tiny, threats=[Threat.ANY], alpha=0.01, seed=0)
+    has_it = Event()
+
+    def other() -> None:  # a lock is let go of by the thread that took it
+        release = EvidenceStore(store).open().hold(plan.cells[0].blocks_stem, lambda: None)
+        has_it.set()
+        time.sleep(held)
+        release()
+
+    listener = Listener()
+    thread = Thread(target=other)
+    thread.start()
+    has_it.wait()
+    start = time.monotonic()
+    with open_run(tmp_path / "run", plan.identity(), fresh=False) as folder:
+        keeping = Keeping(folder, store, note=listener.note)
+        device = torch.device("cpu")
+        runner = Runner(plan, folder, registry, device, listener, timeout, keeping)
+        (result,) = runner.run()
+    thread.join()
+    assert result.error is None
+    assert time.monotonic() - start > timeout
+    assert listener.notes[0] == "another process trains the same base models: waiting for it"
+    assert listener.models == 20
