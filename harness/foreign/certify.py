@@ -51,9 +51,10 @@ def certify(case: Case, threats: Sequence[Threat], alpha: float) -> Certified:
     the certificate says nothing about single test examples; DataError where the defense cannot make
     sense of the evidence.
     """
-    number = isinstance(alpha, int | float | np.integer | np.floating)
-    if not (number and 0 < alpha < 1):
-        shown = f"{alpha:g}" if isinstance(alpha, float) else f"{alpha}"
+    given: Any = alpha  # from Python, where it may be anything
+    number = isinstance(given, int | float | np.integer | np.floating)
+    if not (number and 0 < given < 1):
+        shown = f"{given:g}" if isinstance(given, float) else f"{given}"
         raise UsageError(f"alpha must be above 0 and below 1, found {shown}")
     covers = case.defense.covers()
     if not covers & set(threats):

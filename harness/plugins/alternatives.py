@@ -80,7 +80,7 @@ def _range(key: str, value: str, text: str) -> list[str]:
             f"{key}={value} in {text!r} has no values; wanted FIRST..LAST:STEP, rising"
         )
     if steps >= _MOST:
-        count = f"{int(steps) + 1:,}" if steps < 10**9 else f"more than {10**9:,}"
-        raise UsageError(f"{key}={value} in {text!r} has {count} values; allowed: {_MOST:,}")
+        shown = f"{int(steps) + 1:,}" if steps < 10**9 else f"more than {10**9:,}"
+        raise UsageError(f"{key}={value} in {text!r} has {shown} values; allowed: {_MOST:,}")
     count = int(steps) + 1
     return [f"{first + i * step}" for i in range(count)]

@@ -140,8 +140,8 @@ def _behind(cells: Iterable[Cell]) -> Iterator[tuple[str, type[Any]]]:
             continue
         registry = registry or load_registry()
         if parsed.name in registry.learners.entries:
-            entry = registry.learners.entries[parsed.name]
-            yield entry.distribution, entry.value
+            found = registry.learners.entries[parsed.name]
+            yield found.distribution, found.value
         # An estimator's class, or those of a pipeline's steps.
         for cls in learner_of(registry, spec).behind:
             yield _distribution(cls), cls
