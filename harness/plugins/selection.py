@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from harness.errors import UsageError, unknown
+from harness.plugins.values import plain_fields, plain_values, shown
 
 if TYPE_CHECKING:
     from harness.defense import Defense, Parameters
@@ -138,15 +139,39 @@ def _pairs(inside: str, text: str) -> tuple[tuple[str, str], ...]:
 def label(name: str, params: Parameters) -> str:
     """The canonical name of a cell: the defense and every parameter that is not at its default.
 
-    Reading it back with :meth:`Selection.parse` gives the same cell.
+    Reading it back with :meth:`Selection.parse` gives the same cell, and no two have the same name.
+    Raises UsageError for a parameter whose value cannot be told in a label.
     """
-    fields = type(params).model_fields
-    changed = [
-        f"{key}={value}"
-        for key, value in params.model_dump(mode="json").items()
-        if getattr(params, key) != fields[key].get_default(call_default_factory=True)
-    ]
-    return f"{name}[{','.join(changed)}]" if changed else name
+    model = type(params)
+    plain = plain_fields(name, params, model.model_fields)
+    default = plain_values(
+        name,
+        {
+            key: field.get_default(call_default_factory=True)
+            for key, field in model.model_fields.items()
+            if not field.is_required()
+        },
+    )
+    changed = [key for key in plain if key not in default or plain[key] != default[key]]
+    printed = params.model_dump(mode="json")
+    texts = {key: f"{printed.get(key)}" for key in changed}
+    if _means(name, model, texts) != plain:  # what pydantic prints is something else, or no text
+        texts = {key: shown(getattr(params, key)) for key in changed}
+        if _means(name, model, texts) not in (None, plain):
+            raise UsageError(
+                f"{name}: {', '.join(changed)} cannot be told in a label: there, "
+                f"{','.join(f'{key}={text}' for key, text in texts.items())} is something else"
+            )
+    told = ",".join(f"{key}={text}" for key, text in texts.items())
+    return f"{name}[{told}]" if changed else name
+
+
+def _means(name: str, model: type[Parameters], texts: Mapping[str, str]) -> dict[str, Any] | None:
+    """The parameters that are typed like that, by their values; None where they are refused."""
+    try:
+        return plain_fields(name, model.model_validate(dict(texts)), model.model_fields)
+    except (ValueError, UsageError):  # pydantic's are ValueErrors
+        return None
 
 
 def split(text: str, separator: str, whole: str) -> Iterator[str]:

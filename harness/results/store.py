@@ -28,6 +28,10 @@ from harness.results.paths import as_path
 VARIABLE = "HARNESS_STORE"
 """The environment variable that names the store; ``off`` for none."""
 
+FORMAT = 1
+"""The form of stored blocks, a part of every key: another version's blocks of another form are not
+found. Raise it when what they hold, or what is told beside it, becomes something else."""
+
 _LOCK = ".lock"
 _MARK = "this-is-an-evidence-store"
 """A file that only stores hold: nothing is ever removed from a folder without it."""

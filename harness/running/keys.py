@@ -12,6 +12,8 @@ from harness.features import tensors
 from harness.features.base import AUTO
 from harness.features.spec import FITTING, is_auto, parse_spec
 from harness.plugins.lookup import classes_behind, learner_of
+from harness.plugins.values import plain_fields, plain_values
+from harness.results.store import FORMAT
 from harness.running import task
 from harness.running.code import code_digest, constants_given_to
 
@@ -73,15 +75,19 @@ def evidence_key(
 
     Both cover the defense, its version, the learner's and the features', their code (see
     :func:`code_of`), the parameters that training reads, the data, the seed and the kind of device,
-    which rounds in its own way; not the threat, alpha, or parameters that only certifying reads.
+    which rounds in its own way, and the form of stored blocks; not the threat, alpha, or parameters
+    that only certifying reads.
     How many base models are drawn is in the first key alone: :func:`~harness.defense.count_field`.
+    Raises UsageError for a parameter that is no plain value.
     """
     params = defense.params
     unread = set(params.certify_only())
+    hidden = plain_values(name, params.__pydantic_private__ or {})
 
     def digest(excluded: set[str]) -> str:
-        trained = params.model_dump(mode="json", exclude=excluded)
-        content = [name, distribution, trained, dataset.digest, seed, code, device]
+        read = [field for field in type(params).model_fields if field not in excluded]
+        trained = [plain_fields(name, params, read), hidden]
+        content = [FORMAT, name, distribution, trained, dataset.digest, seed, code, device]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     return digest(unread), digest(unread | params.counts())
