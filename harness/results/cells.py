@@ -27,7 +27,8 @@ class Cell:
 
     ``label`` names it in the run; cells that differ in nothing but the seed are of one ``group``.
     ``key`` names its evidence, ``blocks_key`` its blocks, which cells with more or fewer base
-    models share. ``defense`` is None where its plugin could not be loaded; ``error`` says why.
+    models share, ``code`` its code. ``defense`` is None where its plugin could not be loaded;
+    ``error`` says why.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Cell:
     alpha: float = 0.001
     group: str = ""
     error: str | None = None
+    code: str = ""
 
     def __post_init__(self) -> None:
         if not self.group:
@@ -70,6 +72,8 @@ class Plan:
     cells: tuple[Cell, ...]
     left_out: tuple[str, ...] = ()
     """Defenses of a suite that this data set does not suit, and why."""
+    token: str = ""
+    """What stands in the keys for whatever cannot be read: this plan's own."""
     suite: str | None = None
     """The name of the suite that the cells come from."""
 

@@ -52,6 +52,11 @@ _SLOW = [
 _SLOW += ["harness.defenses", "harness.datasets", "harness.learners"]
 """What the server imports, for all its processes."""
 
+_OTHER_CODE = (
+    "its code changed since this run began, or its classes were changed in memory, of which a "
+    "process of its own (--timeout) knows nothing; run it again"
+)
+
 _START_S = 300.0
 """Seconds in which a process must have started; they do not count as the cell's."""
 _GRACE_S = 2.0
@@ -314,7 +319,7 @@ def _main(messages: Connection, output: Connection) -> None:
         parent.say("raise", HarnessError(_unsendable(error)))
         return
     if edited:
-        parent.say("raise", HarnessError("its code changed since this run began; run it again"))
+        parent.say("raise", HarnessError(_OTHER_CODE))
         return
     # If the parent is gone, nobody else ends code that never lets Python's threads run.
     signal.setitimer(signal.ITIMER_REAL, min(timeout + 60, 1e8))
@@ -362,6 +367,7 @@ def _has_other_code(plan: Plan, cell: Cell, registry: Registry, device: str) -> 
         alpha=cell.alpha,
         seed=cell.seed,
         device=device,
+        token=plan.token,
     ).cells
     return again.key != cell.key
 

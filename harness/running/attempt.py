@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.defense import Evidence
-from harness.errors import HarnessError, NoSpaceError, RunFolderError
+from harness.errors import HarnessError, NoSpaceError, RunFolderError, UsageError
 from harness.plugins.lookup import Installed
 from harness.proofs.curves import curve
 from harness.results.cells import CellResult, Proved
@@ -21,7 +21,7 @@ from harness.results.files import Stored
 from harness.results.folder import RunFolder
 from harness.results.provenance import fingerprint
 from harness.running.calibration import Calibration
-from harness.running.code_of_parts import code_of_features, code_of_learner
+from harness.running.code import edited_before_loaded
 from harness.running.containment import describe
 from harness.running.keeping import Keeping
 from harness.running.machine import PeakMemory
@@ -154,9 +154,10 @@ class Workshop:
             return None
         learners: Mapping[str, str] = stored.meta.get("learners", {})
         features: Mapping[str, str] = stored.meta.get("features", {})
-        known = [code_of_learner(self.registry, s) == code for s, code in learners.items()]
-        known += [code_of_features(self.registry, s) == code for s, code in features.items()]
-        return stored if all(known) else None
+        named = [("learner", *one) for one in learners.items()]
+        named += [("features", *one) for one in features.items()]
+        codes = ((self._inputs.code(self.registry, kind, s), code) for kind, s, code in named)
+        return stored if all(now == code for now, code in codes) else None
 
     def _train(self, cell: Cell, models: range, index: int) -> Stored:
         """A block trained here, or by another process while this one waited for it."""
@@ -182,6 +183,8 @@ class Workshop:
         if spoilt:
             names = " and ".join(sorted(spoilt))
             raise RuntimeError(f"gather changed {names} in place, which other cells share")
+        learners, features = task.code_of_learners(), task.code_of_features()
+        _refuse_edited([cell.code, *learners.values(), *features.values()])
         if task.reported < len(models):
             task.advance(len(models) - task.reported)
         meta = {
@@ -190,8 +193,8 @@ class Workshop:
             "calibration_s": calibration_s,
             "machine": fingerprint(self.device),
             "unfitted": task.unfitted(),
-            "learners": task.code_of_learners(),
-            "features": task.code_of_features(),
+            "learners": learners,
+            "features": features,
             "shared": task.shared,
         }
         return Stored(arrays, {**task.seconds, **meta})
@@ -233,6 +236,16 @@ def _refuse_objects(arrays: dict[str, NDArray[Any]]) -> None:
     for key, array in arrays.items():
         if array.dtype.hasobject:
             raise TypeError(f"gather returned {key} as an array of objects; wanted numbers")
+
+
+def _refuse_edited(codes: Sequence[str]) -> None:
+    """Raises UsageError where what was trained rests on other code than its key names."""
+    edited = sorted({name for code in codes for name in edited_before_loaded(code)})
+    if edited:
+        raise UsageError(
+            f"{' and '.join(edited)} was edited after this run was planned and before it was "
+            "imported; what was trained with it is not kept: run it again"
+        )
 
 
 def _traceback() -> str:

@@ -8,15 +8,12 @@ distributions are not: their versions count instead.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import hashlib
 import json
 import platform
 import sys
-import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from importlib import metadata
 from importlib.machinery import ModuleSpec
 from importlib.util import resolve_name
@@ -24,7 +21,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from harness.running.code_objects import in_memory
+from harness.running.code_objects import InMemory, in_memory
+from harness.running.loaded import as_loaded, refuse_edited, values_set_since
+from harness.running.source import Import, Source, read_source
 
 NUMERICAL = {
     "numpy": "numpy",
@@ -40,7 +39,6 @@ _WITHOUT_NUMBERS = {"pluggy", "pydantic", "pydantic_core"}
 """What the harness rests on and no number does: another version trains nothing again."""
 
 _INSTALLED = {"site-packages", "dist-packages"}
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 Root = type[Any] | ModuleType
 
@@ -48,17 +46,52 @@ Root = type[Any] | ModuleType
 def code_digest(*roots: Root) -> str:
     """Names the code that those classes and modules rest on, and the versions of the libraries.
 
-    A class rests on its module and on those of its bases; a module on what it imports. Comments
-    and formatting do not count. The same in every process and wherever the files lie.
+    A class rests on its module and on those of its bases; a module on what it imports. Of what is
+    loaded, the code as it was loaded counts, and what is in memory: class attributes, say, that
+    were set since. Comments and formatting do not count. The same in every process and wherever
+    the files lie; but where a value is used that nothing sure can be said about, never the same.
+
+    Raises UsageError for a module that was edited after it was loaded, where what is in memory can
+    no longer be known by its file.
     """
     rests = _Closure(roots)
+    memory = rests.read_memory()
+    refuse_edited(memory.codes)
     modules = sorted((name, source.digest) for name, source in rests.sources.items())
     names = sorted(
         f"{root.__module__}.{root.__qualname__}" for root in roots if isinstance(root, type)
     )
     libraries = [[name, _version(name)] for name in sorted(rests.libraries)]
-    content = [platform.python_version(), names, libraries, modules, sorted(rests.unfiled.items())]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    values: list[tuple[str, str]] = []
+    for name, source in rests.sources.items():
+        values += values_set_since(name, source)
+    content = [platform.python_version(), names, libraries, modules, memory.digest, sorted(values)]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    _LATER[digest] = {
+        name: source.digest for name, source in rests.sources.items() if name not in sys.modules
+    }
+    return digest
+
+
+_LATER: dict[str, dict[str, str]] = {}
+"""For each digest of code, the modules that were not loaded, with the digests of their sources."""
+
+
+def edited_before_loaded(digest: str) -> list[str]:
+    """Modules that were loaded after the code was called ``digest``, and edited before they were.
+
+    What was computed with them is no result of that code. Raises UsageError as above.
+    """
+    later = _LATER.get(digest, {})
+    loaded = [name for name in later if name in sys.modules]
+    edited = []
+    for name in loaded:
+        path = _file(_find(name))
+        if path is None or as_loaded(name, path).digest != later[name]:
+            edited.append(name)
+        else:
+            del later[name]
+    return edited
 
 
 def constants_given_to(method: str, *roots: Root) -> set[str]:
@@ -72,53 +105,47 @@ def constants_given_to(method: str, *roots: Root) -> set[str]:
     return {text for source in sources for called, text in source.calls if called == method}
 
 
-@dataclass(frozen=True)
-class _Import:
-    """``import MODULE`` (no names) or ``from MODULE import NAMES``, ``level`` dots before it."""
-
-    module: str
-    level: int
-    names: tuple[str, ...]
-    in_function: bool
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What was read from one file. ``calls``: method and text, of calls with a text first."""
-
-    digest: str
-    imports: tuple[_Import, ...] = ()
-    calls: tuple[tuple[str, str], ...] = ()
-
-
 class _Closure:
     """The modules that roots rest on.
 
     ``sources``: by name, those that are followed. ``libraries``: imports whose version counts.
-    ``unfiled``: digests of the classes that have no file.
     """
 
     def __init__(self, roots: Iterable[Root]) -> None:
         roots = list(roots)
-        self.sources: dict[str, _Source] = {}
+        self.sources: dict[str, Source] = {}
         self.libraries = set(NUMERICAL)
-        self.unfiled: dict[str, str] = {}
+        self._follows: dict[str, bool] = {}
         self._used: dict[str, bool] = {}
         self._asked = {_top(r.__module__ if isinstance(r, type) else r.__name__) for r in roots}
         for root in roots:
             if isinstance(root, type):
                 for base in root.__mro__:
-                    self._add_class(base)
+                    self._add(base.__module__)
             else:
                 self._add(root.__name__)
+        self._classes = [root for root in roots if isinstance(root, type) and self._is_read(root)]
+        self.memory: InMemory | None = None
+        if any(map(_has_no_file, self._classes)):  # what they import is to be seen in memory only
+            self.read_memory()
 
-    def _add_class(self, cls: type[Any]) -> None:
-        self._add(cls.__module__)
-        if _has_no_file(cls):
-            digest, modules = in_memory(cls)
-            self.unfiled[f"{cls.__module__}.{cls.__qualname__}"] = digest
-            for name in modules:
+    def read_memory(self) -> InMemory:
+        """What the classes are in memory."""
+        if self.memory is None:
+            self.memory = in_memory(self._classes, self._follow, _is_filed)
+            for name in sorted(self.memory.modules):
                 self._add(name)
+        return self.memory
+
+    def _is_read(self, cls: type[Any]) -> bool:
+        return _has_no_file(cls) or self._follow(cls.__module__)
+
+    def _follow(self, name: str) -> bool:
+        """Whether classes and functions of that module are read in memory."""
+        if name not in self._follows:
+            spec = _find(name) if _counts(name) else None
+            self._follows[name] = spec is not None and self._is_followed(name, spec)
+        return self._follows[name]
 
     def _add(self, name: str, *, used: bool = True) -> None:
         """Adds a module, its packages and what they import.
@@ -138,7 +165,8 @@ class _Closure:
         path = _file(spec)
         if path is None:  # a folder that is a package without saying so
             return
-        source = self.sources[name] = _source(path)
+        source = as_loaded(name, path) if name in sys.modules else read_source(path)
+        self.sources[name] = source
         package = name.rpartition(".")[0] if spec.submodule_search_locations is None else name
         for one in source.imports:
             if used or not one.in_function:
@@ -151,7 +179,7 @@ class _Closure:
             self.libraries.add(top)
         return not installed or top == "harness" or top in self._asked
 
-    def _import(self, one: _Import, package: str) -> None:
+    def _import(self, one: Import, package: str) -> None:
         try:
             module = resolve_name("." * one.level + one.module, package)
         except ImportError:  # more dots than packages: it cannot be run either
@@ -198,78 +226,16 @@ def _has_no_file(cls: type[Any]) -> bool:
     """Whether it is of a notebook, say, or made by exec: to be seen in memory only."""
     if cls.__module__ == "builtins":  # so says a class of a bare exec, too
         return vars(builtins).get(cls.__name__) is not cls
-    return _counts(cls.__module__) and _file(_find(cls.__module__)) is None
+    return _counts(cls.__module__) and not _is_filed(cls.__module__)
+
+
+def _is_filed(name: str) -> bool:
+    return _file(_find(name)) is not None
 
 
 def _file(spec: ModuleSpec | None) -> Path | None:
     path = Path(spec.origin) if spec is not None and spec.origin else None
     return path if path is not None and path.is_file() else None
-
-
-_READ: dict[Path, tuple[tuple[int, int], _Source]] = {}
-"""What was read, with the time of change and the size that the file had."""
-
-
-def _source(path: Path) -> _Source:
-    """What is in a file, read again once it was edited."""
-    state = path.stat()
-    version = (state.st_mtime_ns, state.st_size)
-    if path not in _READ or _READ[path][0] != version:
-        _READ[path] = (version, _read(path))
-    return _READ[path][1]
-
-
-def _read(path: Path) -> _Source:
-    """What is no Python (an extension module) counts by its bytes."""
-    content = path.read_bytes()
-    try:
-        if path.suffix != ".py":
-            raise SyntaxError
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the compiler; they come when it is imported
-            tree = ast.parse(content)
-        text = ast.dump(tree)  # without positions
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return _Source(hashlib.sha256(content).hexdigest())
-    imports, calls = [], []
-    for node, in_function in _walk(tree):
-        if isinstance(node, ast.Import):
-            imports += [_Import(name, 0, (), in_function) for name in _bound(node)]
-        elif isinstance(node, ast.ImportFrom):
-            names = tuple(alias.name for alias in node.names)
-            imports.append(_Import(node.module or "", node.level, names, in_function))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            first = node.args[0]
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                calls.append((node.func.attr, first.value))
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return _Source(digest, tuple(imports), tuple(calls))
-
-
-def _walk(tree: ast.Module) -> Iterator[tuple[ast.AST, bool]]:
-    """All nodes, each with whether it is in a function, without what only type checkers read."""
-    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
-    while waiting:
-        node, in_function = waiting.pop()
-        yield node, in_function
-        below: Iterable[ast.AST] = ast.iter_child_nodes(node)
-        if isinstance(node, ast.If) and _for_type_checkers(node.test):
-            below = node.orelse
-        inside = in_function or isinstance(node, _FUNCTIONS)
-        waiting += [(child, inside) for child in below]
-
-
-def _for_type_checkers(test: ast.expr) -> bool:
-    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
-    return name == "TYPE_CHECKING"
-
-
-def _bound(node: ast.Import) -> Iterator[str]:
-    """The modules that it gives access to: ``import a.b`` to a too, ``import a.b as c`` not."""
-    for alias in node.names:
-        parts = alias.name.split(".")
-        first = len(parts) if alias.asname else 1
-        yield from (".".join(parts[:end]) for end in range(first, len(parts) + 1))
 
 
 def _version(name: str) -> str:

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 def code_of_learner(registry: Registry, spec: str) -> str:
     """A digest of the code of the learner that ``spec`` names; empty where it names none."""
     try:
-        return code_digest(*classes_behind(learner_of(registry, spec)))
+        learner = learner_of(registry, spec)
     except UsageError:
         return ""
+    return code_digest(*classes_behind(learner))
 
 
 def code_of_features(registry: Registry, name: str) -> str:
     """The same for the features of that canonical name."""
     try:
-        return code_digest(registry.features[parse_spec(name).name].value)
+        features = registry.features[parse_spec(name).name].value
     except UsageError:
         return ""
+    return code_digest(features)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from harness.defense import Defense
 from harness.errors import HarnessError, UnsuitableError, UsageError
 from harness.plugins.selection import NAME, NAMED, Selection, label
 from harness.results.cells import Cell, Plan, shape_of
+from harness.running.code_objects import unknown_as
 from harness.running.keys import code_of, evidence_key
 from harness.running.named import distributions, resolved, spelt_once
 
@@ -52,12 +54,14 @@ def make_plan(
     device: str = "cpu",
     lenient: bool = False,
     suite: str | None = None,
+    token: str | None = None,
 ) -> Plan:
     """The plan for what was asked for, everything checked that can be without training.
 
     Each seed and each alpha makes a cell of its own; where a defense proves the same at every
     alpha, the first will do. ``base`` is that of the folder which the run goes to; without it the
     first seed and alpha. ``lenient``: leaves out the defenses that the data set does not suit.
+    ``token``: that of the plan which is made again, whose keys this one is to have.
 
     Raises UsageError for unknown names and for parameters that are not allowed, that do not fit the
     data set, or that are selected twice. A defense whose plugin is broken becomes a cell that will
@@ -65,11 +69,13 @@ def make_plan(
     """
     seeds, alphas = _several("seed", seed), _several("alpha", alpha)
     known, base = base, base or Base(seeds[0], alphas[0])
+    token = token or uuid.uuid4().hex
     cells: dict[str, Cell] = {}
     left_out: list[str] = []
     for one in wanted:
         try:
-            made = _cells(registry, one, dataset, seeds, alphas, base, device, known)
+            with unknown_as(token):
+                made = _cells(registry, one, dataset, seeds, alphas, base, device, known)
         except UnsuitableError as error:
             if not lenient:
                 raise
@@ -89,6 +95,7 @@ def make_plan(
         base.alpha,
         tuple(cells.values()),
         tuple(left_out),
+        token,
         suite,
     )
 
@@ -164,7 +171,8 @@ def _cells(
     for one_alpha, one_seed in product(alphas, seeds):
         keys = evidence_key(name, defense, dataset, one_seed, versions, code, device)
         full, group = (text + base.suffix(s, one_alpha) for s in (one_seed, None))
-        cells.append(Cell(full, name, distribution, defense, *keys, one_seed, one_alpha, group))
+        made_cell = Cell(full, name, distribution, defense, *keys, one_seed, one_alpha, group)
+        cells.append(replace(made_cell, code=code))
     return cells
 
 

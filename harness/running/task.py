@@ -64,6 +64,7 @@ class Inputs:
         self._sums: dict[str, tuple[int, ...]] = {}
         self.making = 0.0
         """Seconds in which features were made so far."""
+        self._codes: dict[tuple[str, str], str] = {}
 
     def made(self, name: str, make: Make) -> tuple[tuple[Tensor, Tensor], float]:
         """What ``make`` makes of training and test set, and the seconds that it took once.
@@ -90,6 +91,15 @@ class Inputs:
         for name in names:
             del self._made[name]
         return names
+
+    def code(self, registry: Registry, kind: str, spec: str) -> str:
+        """A digest of the code of the ``learner`` or the ``features`` of that name, as it was when
+        this was first asked: what training leaves in a class is no edit.
+        """
+        if (kind, spec) not in self._codes:
+            found = code_of_learner if kind == "learner" else code_of_features
+            self._codes[kind, spec] = found(registry, spec)
+        return self._codes[kind, spec]
 
     def compute(self, name: str, make: Make, x: NDArray[Any]) -> Tensor:
         """What ``make`` makes, under that name, of raw examples ``x`` (n, ...)."""
@@ -130,8 +140,8 @@ class BlockTask(Task):
         self.seconds = {"train": 0.0, "predict": 0.0}
         self._making = 0.0
         self._learners: list[Learner] = []
-        self._asked: set[str] = set()
-        self._seen: set[str] = set()
+        self._asked: dict[str, str] = {}
+        self._seen: dict[str, str] = {}
         self.reported = 0
 
     def rng(self) -> np.random.Generator:
@@ -140,7 +150,9 @@ class BlockTask(Task):
     def features(self, spec: str) -> tuple[Tensor, Tensor]:
         example = self.shape.example
         name = features_name(self._registry, spec, example)
-        self._seen.add(name)
+        start = time.perf_counter()
+        self._seen[name] = self._inputs.code(self._registry, "features", name)
+        self._making += time.perf_counter() - start
         return self._use(f"features {name}", features_of(self._registry, name, example).compute)
 
     def images(self) -> tuple[Tensor, Tensor]:
@@ -155,17 +167,19 @@ class BlockTask(Task):
         return both
 
     def learner(self, spec: str) -> Learner:
-        self._asked.add(spec)
         self._learners.append(learner_of(self._registry, spec))
+        start = time.perf_counter()
+        self._asked[spec] = self._inputs.code(self._registry, "learner", spec)
+        self._making += time.perf_counter() - start  # no part of the phase that it is asked for in
         return self._learners[-1]
 
     def code_of_learners(self) -> dict[str, str]:
         """For each learner that was asked for, in the defense's words, a digest of its code."""
-        return {spec: code_of_learner(self._registry, spec) for spec in sorted(self._asked)}
+        return dict(sorted(self._asked.items()))
 
     def code_of_features(self) -> dict[str, str]:
         """For the features that were asked for, in canonical words, a digest of their code."""
-        return {name: code_of_features(self._registry, name) for name in sorted(self._seen)}
+        return dict(sorted(self._seen.items()))
 
     def unfitted(self) -> dict[str, int]:
         """How many base models of this block were not fitted as intended, by reason."""

@@ -72,8 +72,15 @@ class Package:
         self.write(file, text.replace(old, new))
 
     def plugin(self) -> type[Any]:
+        """Imported anew, as a process of its own would."""
+        self.forget()
         found: type[Any] = importlib.import_module(f"{self.name}.plugin").Plugin
         return found
+
+    def forget(self) -> None:
+        importlib.invalidate_caches()
+        for name in [one for one in sys.modules if one.partition(".")[0] == self.name]:
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -130,12 +137,13 @@ def test_nothing_is_imported_for_it(package: Package) -> None:
 
 
 def test_a_base_of_another_module_counts(package: Package) -> None:
-    package.write("late", "class Base:\n    def gather(self): return 1")
-    base = importlib.import_module(f"{package.name}.late").Base
-    made = type("Made", (base,), {"__module__": f"{package.name}.near"})
-    before = code_digest(made)
-    package.replace("late", "return 1", "return 2")
-    assert code_digest(made) != before
+    digests = []
+    for number in (1, 2):
+        package.write("late", f"class Base:\n    def gather(self): return {number}")
+        package.forget()
+        base = importlib.import_module(f"{package.name}.late").Base
+        digests.append(code_digest(type("Made", (base,), {"__module__": f"{package.name}.near"})))
+    assert digests[0] != digests[1]
 
 
 def test_an_extension_module_counts_by_its_bytes(package: Package) -> None:
@@ -149,11 +157,12 @@ def test_an_extension_module_counts_by_its_bytes(package: Package) -> None:
 
 def test_a_file_that_is_no_python_is_seen_all_the_same(package: Package) -> None:
     before = code_digest(package.plugin())
-    plugin = package.plugin()
-    package.write("far", "print 'two'")
-    second = code_digest(plugin)
-    package.write("far", "print 'three'")
-    assert len({before, second, code_digest(package.plugin())}) == 3
+    plugin, digests = package.plugin(), {before}
+    del sys.modules[f"{package.name}.far"]
+    for text in ("print 'two'", "print 'three'"):
+        package.write("far", text)
+        digests.add(code_digest(plugin))
+    assert len(digests) == 3
 
 
 def test_an_installed_plugin_is_read_and_an_installed_library_is_not(
@@ -266,10 +275,10 @@ def test_a_class_without_a_file_is_seen_by_its_code(names: dict[str, Any]) -> No
 
 def test_a_class_without_a_file_rests_on_what_it_imports(package: Package) -> None:
     text = f"from {package.name} import far\nclass Noted:\n    def f(self): far.fall()"
-    made = noted(text, __name__="a_notebook")
-    before = code_digest(made)
+    before = code_digest(noted(text, __name__="a_notebook"))
     package.replace("far", "return 1", "return 2")
-    assert code_digest(made) != before
+    package.forget()
+    assert code_digest(noted(text, __name__="a_notebook")) != before
 
 
 def test_every_process_finds_the_same_digest(package: Package) -> None:
@@ -299,12 +308,12 @@ def test_texts_that_a_method_is_given(package: Package) -> None:
 
 
 def test_a_script_is_seen_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = ModuleType("a_script")
-    script.__file__ = str(tmp_path / "script.py")
-    script.__spec__ = None
-    (tmp_path / "script.py").write_text("class Noted: size = 1\n")
-    monkeypatch.setitem(sys.modules, "a_script", script)
-    made = noted("class Noted: pass", __name__="a_script")
-    before = code_digest(made)
-    (tmp_path / "script.py").write_text("class Noted: size = 22\n")
-    assert code_digest(made) != before
+    digests = set()
+    for size in (1, 22):
+        script = ModuleType("a_script")
+        script.__file__ = str(tmp_path / "script.py")
+        script.__spec__ = None
+        (tmp_path / "script.py").write_text(f"class Noted: size = {size}\n")
+        monkeypatch.setitem(sys.modules, "a_script", script)
+        digests.add(code_digest(noted("class Noted: pass", __name__="a_script")))
+    assert len(digests) == 2
