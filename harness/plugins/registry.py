@@ -252,8 +252,9 @@ def _subclass_of(base: type, *texts: str) -> Callable[[Any], str | None]:
         for text in ("name", *texts):
             if not isinstance(getattr(item, text, None), str):
                 return f"{item.__qualname__} has no {text}"
-        if NAME.fullmatch(item.name) is None:
-            return f"{item.__qualname__} is called {item.name!r}; {NAMED}"
+        name = str(getattr(item, "name", ""))
+        if NAME.fullmatch(name) is None:
+            return f"{item.__qualname__} is called {name!r}; {NAMED}"
         missing = getattr(item, "__abstractmethods__", None)
         return f"{item.__qualname__} lacks {', '.join(sorted(missing))}" if missing else None
 

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 
 from harness.errors import UsageError
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_PLAIN += (date, datetime, time, timedelta, Decimal, Fraction, UUID)
 
 
 def plain_fields(name: str, params: BaseModel, fields: Iterable[str]) -> dict[str, Any]:
     """Those fields of a defense's parameters, each as something that JSON can hold: by its value,
     not by what pydantic would print. Different values have different ones.
 
-    Raises UsageError, naming the field, for a value that is not made of numbers, texts, enums,
-    tuples, lists, sets, dicts and models of these.
+    Raises UsageError, naming the field, for a value that is not made of numbers, texts, dates,
+    enums, tuples, lists, sets, dicts and models of these: for a path, say, whose file may change.
     """
     return plain_values(name, {field: getattr(params, field) for field in fields})
 
@@ -65,9 +70,9 @@ def shown(value: Any, *, inside: bool = False) -> str:
         pairs = [": ".join(shown(part, inside=True) for part in pair) for pair in value.items()]
         return f"{{{', '.join(pairs)}}}"
     if isinstance(value, tuple | list | set | frozenset):
-        parts = [shown(part, inside=True) for part in value]
+        inner = [shown(part, inside=True) for part in value]
         if isinstance(value, set | frozenset):
-            return f"{{{', '.join(sorted(parts))}}}"
-        text = ", ".join(parts)
+            return f"{{{', '.join(sorted(inner))}}}"
+        text = ", ".join(inner)
         return f"({text})" if isinstance(value, tuple) else f"[{text}]"
     return value if isinstance(value, str) and not inside else repr(value)
