@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from harness.errors import UsageError
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
-_PLAIN += (date, datetime, time, timedelta, Decimal, Fraction, UUID)
+_NUMBERS: tuple[type[Any], ...] = (bool, int, float, complex, Decimal, Fraction)
+_PLAIN = (*_NUMBERS, type(None), str, bytes, date, datetime, time, timedelta, UUID)
 
 
 def plain_fields(name: str, params: BaseModel, fields: Iterable[str]) -> dict[str, Any]:
