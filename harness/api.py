@@ -195,9 +195,9 @@ def load(folder: str | Path) -> Run:
 
     >>> import harness, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     made = harness.run("dpa", output=folder, threats="any")
+    ...     made = harness.run("dpa[n_models=50]", output=folder, threats="any")
     ...     harness.load(folder).defenses
-    ['dpa']
+    ['dpa[n_models=50]']
     """
     return Run(folder)
 
@@ -217,9 +217,9 @@ def compare(
     it. Raises UsageError, and RunFolderError for a folder that is not there or no run.
 
     >>> import harness
-    >>> base = harness.run("dpa", threats="any")
-    >>> harness.compare(base, harness.run("dpa[n_models=500]", threats="any")).regressions[0]
-    'dpa: it is not in the new run'
+    >>> base, new = (harness.run(f"dpa[n_models={n}]", threats="any") for n in (60, 50))
+    >>> print(harness.compare(base, new).regressions[0])
+    dpa[n_models=60]: vanished: the new run has dpa[n_models=50] in its place (n_models 60 -> 50)
     """
     before, after = (
         one.result if isinstance(one, Run) else as_path(name, one)
@@ -258,7 +258,7 @@ def certify(
     >>> import harness
     >>> harness.certify("bagging", [[900, 100], [510, 490]], n_train=60_000, k=100)
        prediction  radius
-    0           0     410
+    0           0     270
     1           0      -1
     """
     import pandas as pd
