@@ -104,6 +104,7 @@ class DefenseConformance:
     test_evidence = _test(training.evidence_is_plain)
     test_predictions_and_radii = _test(certificates.predictions_and_radii)
     test_blocks = _test(training.blocks_can_be_trained_in_any_order)
+    test_more_base_models = _test(training.more_base_models_go_on_from_fewer)
     test_order_of_test_examples = _test(training.order_of_test_examples_does_not_matter)
     test_certify_fields = _test(training.what_only_certify_reads_trains_nothing)
     test_edge_shapes = _test(training.edge_shapes_work)

@@ -209,6 +209,7 @@ def test_the_sources_of_defenses_and_learners(
 
 def made(folder: Path, monkeypatch: pytest.MonkeyPatch, **params: Any) -> Any:
     """The defense of the example plugin that lies in that folder."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # it would be a change of the checkout
     spec = spec_from_file_location("harness_parts", folder / EXAMPLE.name)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
