@@ -376,6 +376,9 @@ def _settle(output: Connection) -> None:
     """Makes this the first process of a group, without a terminal, that ends with its parent."""
     os.setsid()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    for written in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # there may be none, or nobody reads it
+            written.flush()  # what the user's script printed while it was imported is no cell's
     for descriptor in (1, 2):
         os.dup2(output.fileno(), descriptor)
     output.close()
