@@ -19,9 +19,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import connection, forkserver, resource_tracker
-from multiprocessing.reduction import ForkingPickler
 from threading import Lock, Thread, Timer
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,13 +29,13 @@ from harness.errors import HarnessError, NoSpaceError, RunFolderError
 from harness.proofs.curves import Curve
 from harness.running.containment import describe
 from harness.running.keeping import Keeping
-from harness.running.plan import make_plan
+from harness.running.same_code import has_other_code
+from harness.running.script import GUARD, call_the_script_main, of_the_script, without_script
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from harness.plugins.registry import Registry
-    from harness.results.cells import Cell, CellResult, Plan, Proved
+    from harness.results.cells import Cell, CellResult, Proved
     from harness.running.attempt import Workshop
     from harness.running.containment import CellLog
     from harness.running.task import Progress
@@ -63,12 +61,6 @@ _GRACE_S = 2.0
 """Seconds that a process has to end by itself."""
 _READ = 65536
 _EVERY_S = 0.1
-
-_SCRIPT, _IMPORTED = "__main__", "__mp_main__"
-_GUARD = (
-    "; a defense that a script defines runs in a process of its own, as --timeout needs it, only "
-    'where what the script does stands below: if __name__ == "__main__":'
-)
 
 
 @dataclass(frozen=True)
@@ -104,7 +96,7 @@ def run_apart(shop: Workshop, cell: Cell, log: CellLog, timeout: float) -> CellR
     NoSpaceError, RunFolderError and KeyboardInterrupt where the cell does.
     """
     work = _work(shop, cell, timeout)
-    process = _Process(log, with_script=_of_the_script(work[0], cell))
+    process = _Process(log, with_script=of_the_script(work[0], cell))
     finished = False
     try:
         process.send(work)
@@ -123,32 +115,6 @@ def _work(shop: Workshop, cell: Cell, timeout: float) -> tuple[Any, ...]:
     return plan, index, shop.folder.path.absolute(), shop.keeping.terms, shop.device, timeout
 
 
-def _of_the_script(plan: Plan, cell: Cell) -> bool:
-    """Whether the cell's defense, or the data set, is of a class that the script itself defines, or
-    its parameters name one.
-    """
-    if type(plan.dataset).__module__ == _SCRIPT:
-        return True
-    try:
-        return _SCRIPT.encode() in bytes(ForkingPickler.dumps(cell))
-    except Exception:  # it cannot be sent, which is said when it is
-        return False
-
-
-@contextmanager
-def _without_script() -> Iterator[None]:
-    """A process that is started meanwhile does not run the script again to have what it defines."""
-    script = sys.modules.get(_SCRIPT)
-    sys.modules[_SCRIPT] = ModuleType(_SCRIPT)
-    try:
-        yield
-    finally:
-        if script is None:
-            del sys.modules[_SCRIPT]
-        else:
-            sys.modules[_SCRIPT] = script
-
-
 class _Process:
     """The parent's end of a cell's process, which has imported the script only ``with_script``."""
 
@@ -162,7 +128,7 @@ class _Process:
         os.set_blocking(self._output.fileno(), False)
         self._process = context.Process(target=_main, args=(theirs, written))
         try:
-            with nullcontext() if with_script else _without_script():
+            with nullcontext() if with_script else without_script():
                 _start_server()
                 self._process.start()
         except (OSError, EOFError) as error:
@@ -207,7 +173,7 @@ class _Process:
                 result: CellResult = content
                 return result
         self._process.join()
-        again = _GUARD if self._with_script and not self._ready else ""
+        again = GUARD if self._with_script and not self._ready else ""
         raise HarnessError(self._late or _death(self._process.exitcode) + again)
 
     def _allow(self, seconds: float, timeout: float) -> None:
@@ -312,9 +278,9 @@ def _main(messages: Connection, output: Connection) -> None:
     parent = _Parent(messages)
     try:
         plan, index, path, terms, device, timeout = messages.recv()
-        _call_the_script_main()
+        call_the_script_main()
         registry = load_registry()
-        edited = _has_other_code(plan, plan.cells[index], registry, device.type)
+        edited = has_other_code(plan, plan.cells[index], registry, device.type)
     except (Exception, SystemExit) as error:
         parent.say("raise", HarnessError(_unsendable(error)))
         return
@@ -337,39 +303,6 @@ def _main(messages: Connection, output: Connection) -> None:
         parent.say("raise", RunFolderError(*error.args))
     except KeyboardInterrupt:
         parent.say("raise", KeyboardInterrupt())
-
-
-def _call_the_script_main() -> None:
-    """What a script defines is called after its module in the keys of evidence: as in the parent,
-    and not as multiprocessing calls a script that is imported.
-    """
-    script = sys.modules.get(_IMPORTED)
-    if script is None:
-        return
-    script.__name__ = _SCRIPT
-    for one in list(vars(script).values()):
-        inside = list(vars(one).values()) if isinstance(one, type) else []
-        for thing in (one, *inside):
-            if getattr(thing, "__module__", None) == _IMPORTED:
-                with suppress(Exception):
-                    thing.__module__ = _SCRIPT
-
-
-def _has_other_code(plan: Plan, cell: Cell, registry: Registry, device: str) -> bool:
-    """Whether this process has imported other code than the key of the cell's evidence names."""
-    wanted = cell.label if registry.defenses.claims(cell.name) else cell.defense
-    assert wanted is not None
-    (again,) = make_plan(
-        registry,
-        [wanted],
-        plan.dataset,
-        threats=plan.threats,
-        alpha=cell.alpha,
-        seed=cell.seed,
-        device=device,
-        token=plan.token,
-    ).cells
-    return again.key != cell.key
 
 
 def _settle(output: Connection) -> None:
