@@ -37,11 +37,13 @@ from harness.results.cells import file_name
 from harness.results.paths import as_path
 from harness.running.plan import Wanted
 from harness.running.progress import show_progress
-from harness.running.session import Quiet, Session, prepare
+from harness.running.quiet import Quiet
+from harness.running.session import Session, prepare
 from harness.threats import Threat, parse_threats
 
 if TYPE_CHECKING:
     import pandas as pd
+    from distributed import Client
 
     from harness.comparing.comparison import Comparison
     from harness.datasets.base import Dataset
@@ -64,6 +66,9 @@ def run(
     device: str = "cpu",
     output: str | Path | None = None,
     timeout: float | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    client: Client | None = None,
     fresh: bool = False,
     progress: bool | Progress = False,
     store: str | Path | None = None,
@@ -83,12 +88,17 @@ def run(
     lives as long as the result. What was trained before, for whatever run, is taken from the
     evidence ``store``: a folder, or "off"; by default the user's cache.
 
+    ``workers``: so many processes of this machine train; ``scheduler``: those of a Dask cluster, by
+    its address or the file that it wrote; ``client``: those of a ``distributed.Client``. Without
+    any of them this process trains. What is found is the same.
+
     ``timeout``: seconds for each cell, in a process of its own. ``progress``: True for bars on
     standard error, or an object with the methods of :class:`harness.running.task.Progress`.
 
     Raises UsageError for a value that is not allowed, DataError for data that cannot be used,
-    RunFolderError and NoSpaceError for a folder that cannot be; CellFailed where a cell failed (the
-    others are finished), unless ``on_error`` is "keep".
+    RunFolderError and NoSpaceError for a folder that cannot be; ClusterError for a cluster that
+    cannot be used or is lost; CellFailed where a cell failed (the others are finished), unless
+    ``on_error`` is "keep".
 
     >>> import harness
     >>> run = harness.run("bagging[n_models=100]", threats="any")
@@ -105,6 +115,9 @@ def run(
         device=device,
         output=output,
         timeout=timeout,
+        workers=workers,
+        scheduler=scheduler,
+        client=client,
         fresh=fresh,
         store=store,
         data_root=data_root,

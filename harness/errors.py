@@ -38,6 +38,12 @@ class NoSpaceError(HarnessError):
     exit_code = 3
 
 
+class ClusterError(HarnessError):
+    """A cluster that cannot be used, or was lost; what was finished before is kept."""
+
+    exit_code = 3
+
+
 class CellFailed(HarnessError):  # noqa: N818 - what happened, as users say it
     """Cells of a run failed; the others finished. ``failures``: by label, why; ``run``: the run."""
 

@@ -85,6 +85,17 @@ _OPTIONS = (
         "Default: no limit.",
     ),
     click.option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Train in so many processes of this machine, with Dask. Default: in this one.",
+    ),
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Train on a Dask cluster that is there: tcp://HOST:PORT, or its scheduler file.",
+    ),
+    click.option(
         "--fresh", is_flag=True, help="Start over, whatever the folder and the store hold."
     ),
     click.option("--dry-run", is_flag=True, help="Show the plan and stop."),

@@ -88,11 +88,14 @@ class Told(Certificate):
         return self.curve.abstained
 
 
-def run_apart(shop: Workshop, cell: Cell, log: CellLog, timeout: float) -> CellResult:
+def run_apart(
+    shop: Workshop, cell: Cell, log: CellLog, timeout: float, taken: float = 0.0
+) -> CellResult:
     """What became of a cell of ``shop`` in a process of its own; what it wrote goes to ``log``.
 
     The process finds its plugins as the command line does, among those that are installed. Raises
-    HarnessError where it cannot be started, dies, or takes more than ``timeout`` seconds;
+    HarnessError where it cannot be started, dies, or takes more than ``timeout`` seconds, of which
+    so many were ``taken`` before;
     NoSpaceError, RunFolderError and KeyboardInterrupt where the cell does.
     """
     work = _work(shop, cell, timeout)
@@ -100,7 +103,7 @@ def run_apart(shop: Workshop, cell: Cell, log: CellLog, timeout: float) -> CellR
     finished = False
     try:
         process.send(work)
-        result = process.follow(shop.progress, timeout)
+        result = process.follow(shop.progress, timeout, timeout - taken)
         finished = True
     finally:
         process.end(finished=finished)
@@ -147,13 +150,13 @@ class _Process:
         except Exception as error:
             raise HarnessError(_unsendable(error)) from error
 
-    def follow(self, progress: Progress, timeout: float) -> CellResult:
+    def follow(self, progress: Progress, timeout: float, allowed: float) -> CellResult:
         """The result, when it comes; progress is passed on. Raises what :func:`run_apart` does."""
-        left, since = timeout, time.monotonic()
+        left, since = allowed, time.monotonic()
         for kind, content in self._received():
             if kind == "ready":
                 self._ready = True
-                left, since = timeout, time.monotonic()
+                left, since = allowed, time.monotonic()
                 self._allow(left, timeout)
             elif kind == "waiting":  # for what another process trains: it is not the cell's time
                 self._timer.cancel()

@@ -5,35 +5,32 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.defense import Evidence
-from harness.errors import HarnessError, NoSpaceError, RunFolderError, UsageError
+from harness.errors import ClusterError, HarnessError, NoSpaceError, RunFolderError
 from harness.plugins.lookup import Installed
 from harness.proofs.curves import curve
 from harness.results.cells import CellResult, Proved
 from harness.results.files import Stored
 from harness.results.folder import RunFolder
-from harness.results.provenance import fingerprint
-from harness.running.calibration import Calibration
-from harness.running.code import edited_before_loaded
-from harness.running.containment import describe
+from harness.running.containment import CellLog, contained, describe
+from harness.running.here import BlockError, Executor, Here
 from harness.running.keeping import Keeping
-from harness.running.machine import PeakMemory
-from harness.running.task import BlockTask, Inputs, Progress
+from harness.running.task import Progress
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
     from harness.plugins.registry import Registry
     from harness.results.cells import Cell, Plan
     from harness.threats import Threat
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -46,26 +43,40 @@ class Workshop:
     device: torch.device
     progress: Progress
     keeping: Keeping
-    _inputs: Inputs = field(init=False)
-    _calibration: Calibration = field(init=False)
+    executor: Executor | None = None
+    """Where blocks are trained; by default in this process."""
+    _here: Here = field(init=False)
 
     def __post_init__(self) -> None:
-        self._inputs = Inputs(self.plan, self.device)
-        self._calibration = Calibration(self.device)
+        self._here = Here(self.plan, self.registry, self.device, self.progress)
 
     @property
     def making(self) -> float:
-        """Seconds in which features were made that cells share: no cell's own."""
-        return self._inputs.making
+        """Seconds in which features were made in this process that cells share: no cell's own."""
+        return self._here.inputs.making
 
     def attempt(self, cell: Cell) -> CellResult:
         """What becomes of the cell in this process. Raises KeyboardInterrupt, and what
         ends the run: NoSpaceError, RunFolderError.
         """
+        return self._guarded(cell, self._finish)
+
+    def train(self, cell: Cell) -> CellResult | None:
+        """Trains the cell and keeps its evidence; its result if it failed. Raises as above."""
+
+        def trained(cell: Cell) -> None:
+            self._refuse_broken(cell)
+            self._gather(cell)
+
+        return self._guarded(cell, trained)
+
+    def _guarded(self, cell: Cell, action: Callable[[Cell], T]) -> T | CellResult:
         try:
-            return self._finish(cell)
-        except (NoSpaceError, RunFolderError, KeyboardInterrupt):
+            return action(cell)
+        except (NoSpaceError, RunFolderError, ClusterError, KeyboardInterrupt):
             raise
+        except BlockError as error:
+            return self.failed(cell, error, error.details)
         except BaseException as error:  # a plugin may call sys.exit, or raise what it likes
             return self.failed(cell, error, _traceback())
 
@@ -81,9 +92,7 @@ class Workshop:
         return cell.stem + (f"-{shared + 1}" if shared else "")
 
     def _finish(self, cell: Cell) -> CellResult:
-        if cell.defense is None:
-            self.progress.start(cell.label, 0, 0)
-            raise HarnessError(cell.error or "the defense could not be loaded")
+        self._refuse_broken(cell)
         stored = self._gather(cell)
         evidence = Evidence(
             stored.arrays,
@@ -105,6 +114,11 @@ class Workshop:
             stored.meta.get("shared", {}),
         )
 
+    def _refuse_broken(self, cell: Cell) -> None:
+        if cell.defense is None:
+            self.progress.start(cell.label, 0, 0)
+            raise HarnessError(cell.error or "the defense could not be loaded")
+
     def _certify(self, cell: Cell, evidence: Evidence, threat: Threat) -> Proved:
         assert cell.defense is not None
         if threat not in cell.defense.covers():
@@ -121,14 +135,15 @@ class Workshop:
         if stored is not None:
             self.progress.start(cell.label, stored.meta["n_models"], stored.meta["n_models"])
             return stored
-        installed = Installed(self.registry, self.plan.shape.example)
-        blocks = cell.defense.blocks(self.plan.shape, installed)
+        blocks = self._blocks(cell)
         parts = [self._stored_block(cell, i, models) for i, models in enumerate(blocks)]
         done = sum(len(b) for b, part in zip(blocks, parts, strict=True) if part is not None)
         self.progress.start(cell.label, sum(map(len, blocks)), done)
-        for index, (models, part) in enumerate(zip(blocks, parts, strict=True)):
-            if part is None:
-                parts[index] = self._train(cell, models, index)
+        missing = [(i, blocks[i]) for i, part in enumerate(parts) if part is None]
+        if missing and self.executor is not None and self.keeping.claim(cell.blocks_stem):
+            self.executor.expect(cell, missing)
+        for index, models in missing:
+            parts[index] = self._train(cell, models, index)
         finished = [part for part in parts if part is not None]
         stored = Stored(
             cell.defense.merge([part.arrays for part in finished]), _merge_meta(finished, blocks)
@@ -136,6 +151,26 @@ class Workshop:
         self.folder.save_evidence(cell.name, cell.key, stored)
         self.keeping.merged(cell.blocks_stem)
         return stored
+
+    def missing(self, cell: Cell) -> list[tuple[int, range]]:
+        """The blocks, (index, base models), that nobody has trained and nobody else is training:
+        from now on they are this process's to train. None of a cell that will fail.
+        """
+        try:
+            with contained(CellLog()):  # what it writes, and fails with, it does in its own turn
+                stored = self._current(self.folder.evidence(cell.name, cell.key, self._damaged))
+                if stored is not None or cell.defense is None:
+                    return []
+                blocks = list(enumerate(self._blocks(cell)))
+                found = [(i, b) for i, b in blocks if self._stored_block(cell, i, b) is None]
+        except Exception:
+            return []
+        return found if found and self.keeping.claim(cell.blocks_stem) else []
+
+    def _blocks(self, cell: Cell) -> Sequence[range]:
+        assert cell.defense is not None
+        installed = Installed(self.registry, self.plan.shape.example)
+        return cell.defense.blocks(self.plan.shape, installed)
 
     def _stored_block(self, cell: Cell, index: int, models: range) -> Stored | None:
         """A finished block of whatever run."""
@@ -156,7 +191,7 @@ class Workshop:
         features: Mapping[str, str] = stored.meta.get("features", {})
         named = [("learner", *one) for one in learners.items()]
         named += [("features", *one) for one in features.items()]
-        codes = ((self._inputs.code(self.registry, kind, s), code) for kind, s, code in named)
+        codes = ((self._here.inputs.code(self.registry, kind, s), code) for kind, s, code in named)
         return stored if all(now == code for now, code in codes) else None
 
     def _train(self, cell: Cell, models: range, index: int) -> Stored:
@@ -167,37 +202,9 @@ class Workshop:
             if part is not None:
                 self.progress.advance(len(models))
                 return part
-            part = self._train_here(cell, models, index)
+            part = (self.executor or self._here).train(cell, models, index)
             self.keeping.put(cell.blocks_stem, index, models, part)
         return part
-
-    def _train_here(self, cell: Cell, models: range, index: int) -> Stored:
-        assert cell.defense is not None
-        calibration_s = self._calibration.seconds()
-        memory = PeakMemory()
-        memory.reset()
-        task = BlockTask(self._inputs, self.registry, cell, models, index, self.progress)
-        arrays = {key: np.asarray(value) for key, value in cell.defense.gather(task).items()}
-        _refuse_objects(arrays)
-        spoilt = self._inputs.changed()
-        if spoilt:
-            names = " and ".join(sorted(spoilt))
-            raise RuntimeError(f"gather changed {names} in place, which other cells share")
-        learners, features = task.code_of_learners(), task.code_of_features()
-        _refuse_edited([cell.code, *learners.values(), *features.values()])
-        if task.reported < len(models):
-            task.advance(len(models) - task.reported)
-        meta = {
-            "models": [models.start, models.stop],
-            "peak_rss_mb": memory.megabytes(),
-            "calibration_s": calibration_s,
-            "machine": fingerprint(self.device),
-            "unfitted": task.unfitted(),
-            "learners": learners,
-            "features": features,
-            "shared": task.shared,
-        }
-        return Stored(arrays, {**task.seconds, **meta})
 
 
 def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, Any]:
@@ -230,22 +237,6 @@ def _yardstick(parts: Sequence[Stored]) -> float | None:
         return None
     multiples = sum(seconds / yardstick for seconds, yardstick in taken)
     return sum(seconds for seconds, _ in taken) / multiples if multiples else taken[0][1]
-
-
-def _refuse_objects(arrays: dict[str, NDArray[Any]]) -> None:
-    for key, array in arrays.items():
-        if array.dtype.hasobject:
-            raise TypeError(f"gather returned {key} as an array of objects; wanted numbers")
-
-
-def _refuse_edited(codes: Sequence[str]) -> None:
-    """Raises UsageError where what was trained rests on other code than its key names."""
-    edited = sorted({name for code in codes for name in edited_before_loaded(code)})
-    if edited:
-        raise UsageError(
-            f"{' and '.join(edited)} was edited after this run was planned and before it was "
-            "imported; what was trained with it is not kept: run it again"
-        )
 
 
 def _traceback() -> str:

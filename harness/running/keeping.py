@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Busy(Exception):  # noqa: N818 - it is no error
+    """Another process has the lock."""
+
+
 @dataclass
 class Keeping:
     """Blocks of base models: read and written where they are kept. ``note`` is told of trouble.
@@ -37,6 +41,7 @@ class Keeping:
     note: Callable[[str], None] = lambda text: None
     wait: Callable[[], AbstractContextManager[object]] = nullcontext
     """Entered while another process trains what is wanted here."""
+    _claimed: dict[str, Callable[[], None]] = field(default_factory=dict)
     _made: set[tuple[str, int, range]] = field(default_factory=set)
     _told: set[Path] = field(default_factory=set)
 
@@ -67,9 +72,28 @@ class Keeping:
         self._tried(lambda blocks: blocks.put(stem, index, models, stored))
         self._made.add((stem, index, models))
 
+    def claim(self, stem: str) -> bool:
+        """Whether this process may train that cell's blocks: no other does until :meth:`release`.
+
+        False where another process has it: :meth:`held` waits for that one.
+        """
+        if stem not in self._claimed:
+            try:
+                self._claimed[stem] = self._tried(lambda blocks: self._take(blocks, stem))
+            except _Busy:
+                return False
+        return True
+
+    def release(self, stem: str) -> None:
+        """Others may train that cell's blocks again, if they were claimed."""
+        self._claimed.pop(stem, lambda: None)()
+
     @contextmanager
     def held(self, stem: str) -> Iterator[None]:
         """Only one process at a time is inside for a cell, where there is a store."""
+        if stem in self._claimed:
+            yield
+            return
         release = self._tried(lambda blocks: self._hold(blocks, stem))
         try:
             yield
@@ -98,6 +122,15 @@ class Keeping:
                 meanwhile.enter_context(self.wait())
 
             return blocks.hold(stem, waiting)
+
+    def _take(self, blocks: Blocks, stem: str) -> Callable[[], None]:
+        if not isinstance(blocks, EvidenceStore):
+            return lambda: None
+
+        def busy() -> None:
+            raise _Busy
+
+        return blocks.hold(stem, busy)
 
     def _give_up(self, error: HarnessError) -> None:
         if self.named:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, NoSpaceError, RunFolderError
@@ -12,6 +12,7 @@ from harness.running.apart import run_apart
 from harness.running.attempt import Workshop
 from harness.running.containment import CellLog, contained
 from harness.running.keeping import Keeping
+from harness.running.quiet import Notes
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from harness.plugins.registry import Registry
     from harness.results.cells import Cell, Plan
     from harness.results.folder import RunFolder
+    from harness.running.cluster.pool import Pool
     from harness.running.task import Progress
 
 
@@ -42,13 +44,18 @@ class Runner:
     timeout: float | None = None
     keeping: Keeping | None = None
     """Where blocks are kept; by default in the run's folder."""
+    pool: Pool | None = None
+    """The cluster that trains; without it, this process does."""
     _workshop: Workshop = field(init=False)
 
     def __post_init__(self) -> None:
         keeping = self.keeping or Keeping(self.folder, note=self.progress.note)
         self._workshop = Workshop(
-            self.plan, self.folder, self.registry, self.device, self.progress, keeping
+            self.plan, self.folder, self.registry, self.device, self.progress, keeping, self.pool
         )
+        if self.pool is not None:
+            cells = [cell for cell in self.plan.cells if cell.defense is not None]
+            self.pool.upcoming = ((cell, self._workshop.missing(cell)) for cell in cells)
 
     def run(self) -> list[CellResult]:
         """The results of all cells. One that fails does not keep the others from finishing.
@@ -65,10 +72,13 @@ class Runner:
             if self.timeout is None or cell.defense is None:
                 with contained(log):
                     result = self._workshop.attempt(cell)
+            elif self.pool is not None:
+                result = self._attempt_there(cell, log, self.timeout, self.pool)
             else:
                 result = self._attempt_apart(cell, log, self.timeout)
         finally:
             self._keep(cell, log)
+            self._workshop.keeping.release(cell.blocks_stem)
         if result.error is None:
             self.folder.remove(f"failures/{self._workshop.stem(cell)}.txt")
         shared = self._workshop.making - making
@@ -82,9 +92,25 @@ class Runner:
             self.progress.note(f"{cell.label} wrote {lines}: {self.folder.path / self._log(cell)}")
         return result
 
-    def _attempt_apart(self, cell: Cell, log: CellLog, timeout: float) -> CellResult:
+    def _attempt_there(self, cell: Cell, log: CellLog, timeout: float, pool: Pool) -> CellResult:
+        """Trained on the cluster; certified, as stranger's code too, in a process of its own."""
+        with contained(log):
+            failed = self._workshop.train(cell)
+        if failed is not None:
+            return failed
+        shop = replace(self._workshop, progress=Notes(self.progress.note))
+        return self._attempt_apart(cell, log, timeout, pool.taken(cell), shop)
+
+    def _attempt_apart(
+        self,
+        cell: Cell,
+        log: CellLog,
+        timeout: float,
+        taken: float = 0.0,
+        shop: Workshop | None = None,
+    ) -> CellResult:
         try:
-            return run_apart(self._workshop, cell, log, timeout)
+            return run_apart(shop or self._workshop, cell, log, timeout, taken)
         except (NoSpaceError, RunFolderError):
             raise
         except HarnessError as error:

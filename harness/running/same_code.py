@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 def has_other_code(plan: Plan, cell: Cell, registry: Registry, device: str) -> bool:
     """Whether this process has imported other code than the key of the cell's evidence names."""
+    return made_again(plan, cell, registry, device).key != cell.key
+
+
+def made_again(plan: Plan, cell: Cell, registry: Registry, device: str) -> Cell:
+    """The cell as this process plans it: its keys name the code that this process has."""
     wanted = cell.label if registry.defenses.claims(cell.name) else cell.defense
     assert wanted is not None
     (again,) = make_plan(
@@ -25,4 +30,4 @@ def has_other_code(plan: Plan, cell: Cell, registry: Registry, device: str) -> b
         device=device,
         token=plan.token,
     ).cells
-    return again.key != cell.key
+    return again

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import TIMEOUT_MAX
@@ -22,6 +22,7 @@ from harness.results.earlier import Earlier, read_earlier
 from harness.results.folder import RunFolder, open_run
 from harness.results.store import EvidenceStore, store_path
 from harness.results.writer import write_manifest, write_results
+from harness.running.cluster.connecting import NOWHERE, Where, connected, supplied
 from harness.running.keeping import Keeping
 from harness.running.machine import choose_device
 from harness.running.plan import Base, Wanted, make_plan
@@ -30,9 +31,12 @@ from harness.threats import Threat, parse_threats
 
 if TYPE_CHECKING:
     import torch
+    from distributed import Client
 
     from harness.plugins.registry import Registry
     from harness.results.cells import CellResult, Plan
+    from harness.running.cluster.on_worker import Supply
+    from harness.running.cluster.pool import Pool
     from harness.running.task import Progress
 
 _TRAINED_AGAIN = (
@@ -42,25 +46,6 @@ _TRAINED_AGAIN = (
 
 _ORDER = ("dataset", "threats", "alpha", "seed")
 """The arguments of a call, as one writes them."""
-
-
-class Quiet:
-    """Shows no progress and keeps the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def start(self, cell: str, total: int, done: int) -> None:
-        """Shows nothing."""
-
-    def advance(self, models: int) -> None:
-        """Shows nothing."""
-
-    def finish(self, cell: str, seconds: float, error: str | None) -> None:
-        """Shows nothing."""
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @dataclass(frozen=True)
@@ -87,6 +72,8 @@ class Session:
     timeout: float | None = None
     store: str | Path | None = None
     """The store that was named; None for the usual one."""
+    where: Where = NOWHERE
+    """The cluster that trains, if one does."""
     asked: Mapping[str, Any] = field(default_factory=dict)
     """The arguments as they were given: defenses, dataset, threats, alpha, seed."""
 
@@ -108,6 +95,25 @@ class Session:
     def _carry_out(
         self, path: Path, progress: Progress, command: Sequence[str], scratch: bool
     ) -> Outcome:
+        if not self.where:
+            return self._train(path, progress, command, scratch, None)
+        from harness.running.cluster import on_worker
+
+        with connected(self.where, progress.note) as (client, threads):
+            local = self.where.workers is not None
+            plan = replace(self.plan, cells=())
+            supply = on_worker.Supply(plan, self.device.type, threads, local=local)
+            with supplied(client, supply, self.plan):
+                return self._train(path, progress, command, scratch, (client, supply))
+
+    def _train(
+        self,
+        path: Path,
+        progress: Progress,
+        command: Sequence[str],
+        scratch: bool,
+        cluster: tuple[Client, Supply] | None,
+    ) -> Outcome:
         identity = self.plan.identity()
         where = store_path(self.store)
         if self.store is not None and where is not None:
@@ -122,12 +128,32 @@ class Session:
             self._tell(folder, plan, kept, progress.note)
             write_manifest(folder, plan, self.device, command, earlier)
             keeping = Keeping(folder, where, self.store is not None, self.fresh, progress.note)
-            runner = Runner(
-                plan, folder, self.registry, self.device, progress, self.timeout, keeping
-            )
-            results = runner.run()
+            with self._pool(cluster, plan, progress, keeping) as pool:
+                runner = Runner(
+                    plan, folder, self.registry, self.device, progress, self.timeout, keeping, pool
+                )
+                results = runner.run()
             write_results(folder, plan, results, self.device, command, earlier)
         return Outcome(path, results, kept.labels, scratch)
+
+    @contextmanager
+    def _pool(
+        self,
+        cluster: tuple[Client, Supply] | None,
+        plan: Plan,
+        progress: Progress,
+        keeping: Keeping,
+    ) -> Iterator[Pool | None]:
+        if cluster is None:
+            yield None
+            return
+        from harness.running.cluster.pool import Pool
+
+        pool = Pool(*cluster, plan, progress, keeping, self.timeout)
+        try:
+            yield pool
+        finally:
+            pool.close()
 
     def _removed(self, path: Path) -> list[str]:
         """The cells in that folder that this run does not make again."""
@@ -193,6 +219,9 @@ def prepare(
     device: str = "cpu",
     output: Path | None = None,
     timeout: float | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    client: Any = None,
     fresh: bool = False,
     store: str | Path | None = None,
     defenses: Sequence[Wanted] = (),
@@ -209,6 +238,7 @@ def prepare(
         suite = wanted if isinstance(wanted, Suite) else load_suite(wanted or DEFAULT)
     cells: Sequence[Wanted] = defenses or (suite.cells if suite else wanted)  # type: ignore[assignment]
     check_timeout(timeout)
+    where = Where(workers, scheduler, client)
     if threats is None:
         threats = suite.threats if suite else THREATS
     parsed = parse_threats("threats", threats)
@@ -237,7 +267,7 @@ def prepare(
         suite=suite.name if suite and not defenses else None,
     )
     asked = {"defenses": tuple(cells), "dataset": dataset, "alpha": alpha, "seed": seed}
-    return Session(registry, plan, chosen, output, fresh, timeout, store, asked)
+    return Session(registry, plan, chosen, output, fresh, timeout, store, where, asked)
 
 
 def _written(value: Any) -> str:

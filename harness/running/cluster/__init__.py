@@ -1,0 +1,1 @@
+"""Blocks trained by the workers of a Dask cluster: ``--workers``, ``--scheduler``."""
