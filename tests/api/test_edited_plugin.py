@@ -10,7 +10,7 @@ import pytest
 
 import harness
 from harness.datasets.base import Dataset
-from harness.running.session import Quiet
+from harness.running.quiet import Quiet
 
 DEFENSE = """
 import numpy as np

@@ -20,7 +20,7 @@ from harness.plugins.registry import load_registry
 from harness.results import provenance
 from harness.results.earlier import FROM
 from harness.running.plan import Base, make_plan
-from harness.running.session import Quiet
+from harness.running.quiet import Quiet
 from harness.threats import Threat
 
 SMALL = "bagging[k=5,n_models=20,features=raw]"

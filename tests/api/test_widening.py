@@ -12,7 +12,7 @@ import pytest
 import harness
 from harness.datasets.base import Dataset
 from harness.errors import NoSpaceError, RunFolderError, SchemaError, UsageError
-from harness.running.session import Quiet
+from harness.running.quiet import Quiet
 
 SMALL = "bagging[k=5,n_models=20,features=raw]"
 MORE = "bagging[k=7,n_models=20,features=raw]"
