@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -95,7 +95,7 @@ class Pool:
 
     def close(self) -> None:
         """Ends what is still being trained for this run, wherever it is."""
-        running = {one.worker for one in self._flights.values() if one.worker and not one.made}
+        running = {one.worker for one in self._flights.values() if not one.made}
         with suppress(Exception):  # the cluster may be gone
             self.client.unsubscribe_topic(self._topic)
             futures = [one.future for one in self._flights.values() if one.future is not None]
@@ -277,9 +277,9 @@ class Pool:
         unfinished = [one for one in flights if one.made is None]
         with suppress(Exception):  # the cluster may be gone, which is said elsewhere
             self.client.cancel([one.future for one in unfinished if one.future], force=True)
-            self._restart({one.worker for one in unfinished if one.worker})
+            self._restart({one.worker for one in unfinished})
 
-    def _restart(self, workers: set[str | None]) -> None:
+    def _restart(self, workers: Set[str | None]) -> None:
         """Ends code that cannot be asked to stop: a worker comes back without its task."""
         there = [one for one in self.client.nthreads() if one in workers]
         if there:
