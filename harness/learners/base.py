@@ -74,6 +74,12 @@ class Learner(ABC):
         """
         return Counter()
 
+    def check(self, example: tuple[int, ...]) -> None:  # noqa: B027 - most take any shape
+        """Raises UsageError where raw examples of that shape are none that it learns from.
+
+        Asked before anything is trained, of learners that see images.
+        """
+
     @abstractmethod
     def fit(
         self,

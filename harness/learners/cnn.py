@@ -1,9 +1,9 @@
-"""The small convolutional network of the Keras MNIST example, many at once."""
+"""The small convolutional networks of two Keras examples, many of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -13,70 +13,116 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
+from harness.learners.ahead import drawn_ahead
 from harness.learners.base import Learner, Models, own_examples
+from harness.learners.networks import ARCHITECTURES, MNIST, Architecture
 from harness.specs.values import integer, number
 
-SMALLEST = 6
-"""Pixels that a side needs: two 3 x 3 convolutions and a 2 x 2 pooling leave one."""
 BATCH = 128
-"""Examples of one model in a step of the optimiser, as in the Keras example."""
-FILTERS = (32, 64)
-HIDDEN = 128
-DROPOUT = (0.25, 0.5)
-BYTES_AT_ONCE = 2**28
-"""What the activations of a predicting batch may take, about."""
+"""Examples of one model in a step of the optimiser, as in the Keras example for MNIST."""
+BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
+"""What the activations of a predicting batch may take, about: what a CPU's cache holds, or what
+keeps a GPU busy."""
 
 
 @dataclass(frozen=True)
 class CnnModels(Models):
-    """m networks. ``parameters``: stacked weights and biases, see :func:`_initial`; ``unseen``
-    (m, c) bool: the labels that a model never saw, and never predicts unless it saw none.
+    """m networks. ``parameters``: stacked weights and biases, see :meth:`Architecture.initial`;
+    ``unseen`` (m, c) bool: the labels that a model never saw, and never predicts unless it saw
+    none.
     """
 
     parameters: tuple[Tensor, ...]
     unseen: Tensor
+    architecture: Architecture = MNIST
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[CnnModels]) -> CnnModels:
+        """All the models of several batches, as one batch."""
+        stacked = zip(*(batch.parameters for batch in batches), strict=True)
+        return cls(
+            tuple(torch.cat(tensors) for tensors in stacked),
+            torch.cat([batch.unseen for batch in batches]),
+            batches[0].architecture,
+        )
 
     def predict(self, x: Tensor) -> Tensor:
-        return torch.cat([logits.argmax(dim=2) for logits in self._masked_logits(x)], dim=1)
+        return self._ask(x, lambda logits: logits.argmax(dim=2))
 
     def scores(self, x: Tensor, n_labels: int) -> Tensor:
-        return torch.cat(list(self._masked_logits(x)), dim=1)
+        return self._ask(x, lambda logits: logits)
 
-    def _masked_logits(self, x: Tensor) -> Iterator[Tensor]:
-        """Logits (m, b, c) of ``x``, a part at a time; minus infinity for labels never seen."""
-        pixels = x.shape[2] * x.shape[3]
-        at_once = max(1, BYTES_AT_ONCE // (len(self.unseen) * pixels * 4 * 2 * sum(FILTERS)))
-        for part in x.split(at_once):
-            with torch.no_grad(), _reproducible():
-                logits = _logits(part.expand(len(self.unseen), *part.shape), self.parameters)
-                yield logits.masked_fill(self.unseen.unsqueeze(1), -math.inf)
+    def _ask(self, x: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
+        """What ``answer`` makes of logits (m, b, c), minus infinity for labels never seen, joined.
+
+        A CPU is asked one model after another, a part of ``x`` at a time, a GPU all of them.
+        """
+        together = len(self.unseen) if x.is_cuda else 1
+        a_row = 4 * together * self.architecture.activations(x[:1].numel())
+        parts = x.split(max(1, BYTES_AT_ONCE["cuda" if x.is_cuda else "cpu"] // (a_row + 1)))
+        models = zip(*(p.split(together) for p in (*self.parameters, self.unseen)), strict=True)
+        with torch.no_grad(), _reproducible():
+            answers = []
+            for *parameters, unseen in models:
+                logits = (
+                    self.architecture.logits(part.expand(together, *part.shape), parameters)
+                    for part in parts
+                )
+                masked = (part.masked_fill(unseen.unsqueeze(1), -math.inf) for part in logits)
+                answers.append(torch.cat([answer(part) for part in masked], dim=1))
+            return torch.cat(answers)
 
 
 class Cnn(Learner):
-    """Convolutions 32 and 64 of 3 x 3, max-pooling, dropout, dense 128, dropout, softmax.
+    """Convolutions of 3 x 3, max-pooling, dropout, a dense layer, dropout, softmax.
 
-    The architecture of the Keras example for MNIST that Jia et al. (2021) use, Glorot-uniform
-    weights, batches of up to 128, trained by Adam for ``epochs`` passes over a model's k examples
-    at learning rate ``rate``. Raises UsageError for epochs below 1, a rate that is not positive and
-    images smaller than 6 x 6.
+    ``architecture`` is ``mnist``, convolutions 32 and 64 and dense 128, of the Keras example that
+    Jia et al. (2021) use, or ``cifar10``: 32, 32, pooling, 64, 64, pooling and dense 512, of the
+    Keras example for CIFAR-10. Of both the layers, dropout rates and Glorot-uniform weights are
+    kept; both are trained by Adam for ``epochs`` passes over a model's k examples in batches of up
+    to 128, at learning rate ``rate``. So the second one's RMSprop with decay and its random shifts
+    and mirrors of images are left out: one optimiser for all that is compared, and no image that is
+    none of a model's k.
+
+    Raises UsageError for an unknown architecture, epochs below 1, a rate that is not positive and
+    images that are too small: below 6 x 6 pixels, and 10 x 10 for ``cifar10``.
     """
 
     name = "cnn"
-    summary = "convolutional network of the Keras MNIST example, on raw images (epochs, rate)"
+    summary = (
+        "convolutional network of the Keras MNIST example, or of the CIFAR-10 one, on raw images "
+        "(epochs, rate, architecture)"
+    )
     images = True
 
-    def __init__(self, epochs: int = 30, rate: float = 0.001) -> None:
+    def __init__(self, epochs: int = 30, rate: float = 0.001, architecture: str = "mnist") -> None:
         self.epochs = integer(self.name, "epochs", epochs)
         self.rate = number(self.name, "rate", rate)
+        if architecture not in ARCHITECTURES:
+            raise unknown("architecture of learner cnn:", architecture, ARCHITECTURES)
+        self.architecture = ARCHITECTURES[architecture]
+        self._named = architecture
+
+    def check(self, example: tuple[int, ...]) -> None:
+        self._check(example[:2], example)
+
+    def _check(self, sides: Sequence[int], example: tuple[int, ...]) -> None:
+        least = self.architecture.smallest()
+        if len(sides) != 2 or min(sides) < least:
+            raise UsageError(
+                f"cnn needs images of at least {least} x {least} pixels"
+                f"{'' if self.architecture is MNIST else f' for architecture={self._named!r}'}; "
+                f"an example here has shape {example}"
+            )
 
     def models_per_block(self, k: int, d: int) -> int:
         """As many as keep weights, Adam's moments and activations below about 768 MiB.
 
         ``d`` is the number of pixels, all channels counted.
         """
-        weights = 4 * 4 * (d // 4 * FILTERS[1] * HIDDEN)
-        activations = 4 * 3 * d * sum(FILTERS) * min(k, BATCH)
+        weights = 4 * 4 * self.architecture.weights(d)
+        activations = 4 * 3 * self.architecture.activations(d) * min(k, BATCH)
         return int(np.clip(3 * 2**28 // (weights + activations + 1), 1, 100))
 
     def fit(
@@ -87,102 +133,54 @@ class Cnn(Learner):
         rng: np.random.Generator,
         present: Tensor | None = None,
     ) -> CnnModels:
-        if x.ndim != 5 or min(x.shape[3:]) < SMALLEST:
-            raise UsageError(
-                f"cnn needs images of at least {SMALLEST} x {SMALLEST} pixels; "
-                f"an example here has shape {tuple(x.shape[2:])}"
-            )
+        example = tuple(x.shape[2:])
+        self._check(example[1:] if x.ndim == 5 else (), example)
         seeds = rng.integers(2**63, size=len(x))
-        if present is None:
-            return self._fit(x, y, n_labels, seeds)
-        models = [
-            self._fit(*own, n_labels, seeds[i : i + 1])
-            for i, own in enumerate(own_examples(x, y, present))
-        ]
-        stacked = zip(*(one.parameters for one in models), strict=True)
-        return CnnModels(
-            tuple(torch.cat(tensors) for tensors in stacked),
-            torch.cat([one.unseen for one in models]),
+        if present is not None:
+            parts = list(own_examples(x, y, present))
+        else:  # a CPU is fastest where what it works on fits into its cache
+            together = len(x) if x.is_cuda else 1
+            parts = list(zip(x.split(together), y.split(together), strict=True))
+        starts = np.cumsum([0, *(len(own) for own, _ in parts)])
+        return CnnModels.concatenate(
+            [
+                self._fit(*own, n_labels, seeds[start : start + len(own[0])])
+                for start, own in zip(starts, parts, strict=False)
+            ]
         )
 
     def _fit(self, x: Tensor, y: Tensor, n_labels: int, seeds: NDArray[np.int64]) -> CnnModels:
-        k = x.shape[1]
+        """Trains m networks in step. No operation mixes two of them."""
         generators = [Generator().manual_seed(int(seed)) for seed in seeds]
-        parameters = [p.to(x.device) for p in _initial(generators, x.shape[2:], n_labels)]
+        k, example = x.shape[1], x.shape[2:]
+        parameters = [
+            p.to(x.device) for p in self.architecture.initial(generators, example, n_labels)
+        ]
         unseen = ~functional.one_hot(y, n_labels).any(dim=1)
         rows = torch.arange(len(x), device=x.device).unsqueeze(1)
+        steps = [self.architecture.draws(g, k, example, self.epochs, BATCH) for g in generators]
         with torch.enable_grad(), _reproducible():
             for parameter in parameters:
                 parameter.requires_grad_()
-            optimiser = torch.optim.Adam(parameters, lr=self.rate)
-            for _ in range(self.epochs if k else 0):
-                order = torch.stack([torch.randperm(k, generator=g) for g in generators])
-                for batch in order.to(x.device).split(BATCH, dim=1):
-                    logits = _logits(x[rows, batch], parameters, generators)
-                    logits = logits.masked_fill(unseen.unsqueeze(1), -math.inf)
-                    # The mean over each model's batch; no term of the sum has two models in it.
-                    own = functional.cross_entropy(
-                        logits.flatten(0, 1), y[rows, batch].flatten(), reduction="sum"
-                    )
-                    optimiser.zero_grad()
-                    (own / batch.shape[1]).backward()
-                    optimiser.step()
-        return CnnModels(tuple(p.detach() for p in parameters), unseen)
+            optimiser = torch.optim.Adam(parameters, lr=self.rate, fused=True)
+            for batch, *kept in drawn_ahead(steps, x.device):
+                logits = self.architecture.logits(x[rows, batch], parameters, kept)
+                logits = logits.masked_fill(unseen.unsqueeze(1), -math.inf)
+                # The mean over each model's batch; no term of the sum has two models in it.
+                own = functional.cross_entropy(
+                    logits.flatten(0, 1), y[rows, batch].flatten(), reduction="sum"
+                )
+                optimiser.zero_grad()
+                (own / batch.shape[1]).backward()
+                optimiser.step()
+        return CnnModels(tuple(p.detach() for p in parameters), unseen, self.architecture)
 
 
 def _reproducible() -> AbstractContextManager[None]:
-    """On a GPU, convolutions that give the same bits every time; nothing changes on a CPU."""
+    """On a GPU, convolutions that give the same bits every time, and all products in full float32;
+    nothing changes on a CPU.
+    """
     manager: AbstractContextManager[None] = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     return manager
-
-
-def _initial(
-    generators: Sequence[Generator], example: Sequence[int], n_labels: int
-) -> tuple[Tensor, ...]:
-    """Glorot-uniform weights and zero biases of m networks, each drawn from its own generator.
-
-    Shapes: (m, 32, channels, 3, 3), (m, 32), (m, 64, 32, 3, 3), (m, 64), (m, features, 128),
-    (m, 128), (m, 128, c), (m, c).
-    """
-    channels, height, width = example
-    first, second = FILTERS
-    features = second * ((height - 4) // 2) * ((width - 4) // 2)
-    shapes = [
-        ((first, channels, 3, 3), 9 * channels, 9 * first, first),
-        ((second, first, 3, 3), 9 * first, 9 * second, second),
-        ((features, HIDDEN), features, HIDDEN, HIDDEN),
-        ((HIDDEN, n_labels), HIDDEN, n_labels, n_labels),
-    ]
-    parameters = []
-    for shape, fan_in, fan_out, biases in shapes:
-        limit = math.sqrt(6 / (fan_in + fan_out))
-        drawn = [torch.rand(shape, generator=g) for g in generators]
-        parameters.append((2 * torch.stack(drawn) - 1) * limit)
-        parameters.append(torch.zeros(len(generators), biases))
-    return tuple(parameters)
-
-
-def _logits(
-    x: Tensor, parameters: Sequence[Tensor], generators: Sequence[Generator] | None = None
-) -> Tensor:
-    """Logits (m, b, c) of images x (m, b, channels, height, width); dropout with ``generators``."""
-    conv1, bias1, conv2, bias2, dense1, bias3, dense2, bias4 = parameters
-    m, b = x.shape[:2]
-    image = x.transpose(0, 1).flatten(1, 2)
-    for weight, bias in ((conv1, bias1), (conv2, bias2)):
-        image = functional.conv2d(image, weight.flatten(0, 1), bias.flatten(), groups=m).relu_()
-    pooled = functional.max_pool2d(image, 2).view(b, m, -1).transpose(0, 1)
-    if generators is not None:
-        pooled = _dropout(pooled, DROPOUT[0], generators)
-    hidden = torch.baddbmm(bias3.unsqueeze(1), pooled, dense1).relu()
-    if generators is not None:
-        hidden = _dropout(hidden, DROPOUT[1], generators)
-    return torch.baddbmm(bias4.unsqueeze(1), hidden, dense2)
-
-
-def _dropout(x: Tensor, rate: float, generators: Sequence[Generator]) -> Tensor:
-    """Zeroes a fraction ``rate`` of x (m, b, f), each model's drawn from its own generator."""
-    drawn = torch.stack([torch.rand(x.shape[1:], generator=g) for g in generators])
-    return x * (drawn >= rate).to(x.device, x.dtype) / (1 - rate)

@@ -73,6 +73,8 @@ def resolved(defense: Defense[Any], shape: Shape, registry: Registry) -> Defense
                 f"learner={learner} needs images (height, width) or (height, width, channels), "
                 f"and an example here has shape {shape.example}"
             )
+        if learner is not None and sees_images:
+            learner_of(registry, learner).check(shape.example)
         if features is not None and not sees_images:
             features_of(registry, features, shape.example)
         defense.check(shape)

@@ -130,6 +130,8 @@ def test_a_learner_that_sees_images_takes_no_features(
             )
     with pytest.raises(UsageError, match="learner=cnn needs images"):
         plan(registry, table, "bagging[learner=cnn]")
+    with pytest.raises(UsageError, match="at least 10 x 10 pixels for architecture='cifar10'; an "):
+        plan(registry, tiny, "bagging[learner=cnn(architecture='cifar10')]")
 
 
 class Fixed(BaggingParameters):
