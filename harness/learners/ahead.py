@@ -19,8 +19,8 @@ def drawn_ahead(
     it computes, each model's in a thread of its own, and copied without stopping it.
     """
     if device.type != "cuda":
-        for step in zip(*models, strict=True):
-            yield [torch.stack(tensors) for tensors in zip(*step, strict=True)]
+        for drawn in zip(*models, strict=True):
+            yield [torch.stack(tensors) for tensors in zip(*drawn, strict=True)]
         return
     with ThreadPoolExecutor() as drawing, ThreadPoolExecutor(1) as stacking:
 

@@ -67,7 +67,7 @@ class Architecture:
         """About how many values the convolutions give for an image of ``d`` values."""
         pixels = d // self.colours
         return sum(
-            pixels // 4**i * sum(one.filters for one in stage)
+            pixels // int(4**i) * sum(one.filters for one in stage)
             for i, stage in enumerate(self.stages)
         )
 

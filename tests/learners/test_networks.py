@@ -97,7 +97,7 @@ def test_the_smallest_images(architecture, least, channels):
 
 
 def test_an_unknown_architecture_is_named():
-    with pytest.raises(UsageError, match="unknown architecture of learner cnn: 'cifar'.*cifar10"):
+    with pytest.raises(UsageError, match=r"unknown architecture of learner cnn: 'cifar'.*cifar10"):
         Cnn(architecture="cifar")
 
 
