@@ -11,6 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from harness.learners.convolution import convolve
+
 DROPOUT_STAGE = 0.25
 DROPOUT_HIDDEN = 0.5
 
@@ -59,15 +61,14 @@ class Architecture:
 
     def weights(self, d: int) -> int:
         """About how many weights a network has, for images of ``d`` values: those that matter."""
-        return (
-            d // self.colours // 4 ** len(self.stages) * self.stages[-1][-1].filters * self.hidden
-        )
+        pooled = d // self.colours // 2 ** (2 * len(self.stages))
+        return int(pooled * self.stages[-1][-1].filters * self.hidden)
 
     def activations(self, d: int) -> int:
         """About how many values the convolutions give for an image of ``d`` values."""
         pixels = d // self.colours
         return sum(
-            pixels // int(4**i) * sum(one.filters for one in stage)
+            pixels // 4**i * sum(one.filters for one in stage)
             for i, stage in enumerate(self.stages)
         )
 
@@ -125,19 +126,18 @@ class Architecture:
         """
         m, b = x.shape[:2]
         rest, masks = iter(parameters), iter(kept or ())
-        image = x.transpose(0, 1).flatten(1, 2)  # m networks are m groups of channels
-        if m == 1:  # channels innermost, as a CPU is fastest; of a single one, too
-            image = torch.empty_like(image, memory_format=torch.channels_last).copy_(image)
+        # Channels innermost, in the strides of a single one, too; a copy, where a view would do.
+        images = x.permute(0, 1, 3, 4, 2).clone(memory_format=torch.contiguous_format)
         for stage in self.stages:
             for one in stage:
-                weight, bias = next(rest).flatten(0, 1), next(rest).flatten()
-                padding = 1 if one.same else 0
-                image = functional.conv2d(image, weight, bias, padding=padding, groups=m).relu_()
-            image = functional.max_pool2d(image, 2)
+                images = convolve(images, next(rest), next(rest), same=one.same).relu_()
+            pooled = functional.max_pool2d(images.flatten(0, 1).permute(0, 3, 1, 2), 2)
+            images = pooled.permute(0, 2, 3, 1).unflatten(0, (m, b))
             if kept:
-                mask = next(masks).transpose(0, 1).reshape(image.shape)
-                image = _dropped(image, mask, DROPOUT_STAGE)
-        units = image.reshape(b, m, -1).transpose(0, 1)
+                height, width, filters = images.shape[2:]
+                mask = next(masks).view(m, b, filters, height, width).permute(0, 1, 3, 4, 2)
+                images = _dropped(images, mask, DROPOUT_STAGE)
+        units = images.permute(0, 1, 4, 2, 3).reshape(m, b, -1)
         weight, bias = next(rest), next(rest).unsqueeze(1)
         units = torch.baddbmm(bias, units, weight).relu_()
         if kept:

@@ -31,9 +31,26 @@ def test_cifar10_is_the_keras_example():
         with torch.no_grad():
             for parameter, stacked in zip(network.parameters(), parameters, strict=True):
                 parameter.copy_(stacked[i].T if stacked[i].ndim == 2 else stacked[i])
-            alone = CIFAR10.logits(x[i : i + 1], [p[i : i + 1] for p in parameters])
-            assert torch.allclose(network(x[i]), both[i], atol=1e-5)
-            assert torch.allclose(alone[0], both[i], atol=1e-5)
+        assert torch.allclose(network(x[i]), both[i], atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", [MNIST, CIFAR10])
+def test_several_networks_have_the_logits_and_gradients_of_each_alone(architecture):
+    generators = [Generator().manual_seed(i) for i in range(2)]
+    parameters = [p.requires_grad_() for p in architecture.initial(generators, (2, 10, 12), 4)]
+    x = torch.rand(2, 5, 2, 10, 12, generator=Generator().manual_seed(1))
+    steps = zip(*(architecture.draws(g, 5, (2, 10, 12), 1, 8) for g in generators), strict=True)
+    (_, *kept), *_ = ([torch.stack(own) for own in zip(*step, strict=True)] for step in steps)
+    both = architecture.logits(x, parameters, kept)
+    gradients = torch.autograd.grad(both.square().sum(), parameters)
+    for i in range(2):
+        one = slice(i, i + 1)
+        own = [p[one] for p in parameters]
+        alone = architecture.logits(x[one], own, [mask[one] for mask in kept])
+        assert torch.allclose(alone, both[one], atol=1e-5)
+        expected = torch.autograd.grad(alone.square().sum(), own)
+        for found, wanted in zip(gradients, expected, strict=True):
+            assert torch.allclose(found[one], wanted, atol=1e-4 * wanted.abs().max())
 
 
 @pytest.mark.parametrize("architecture", [MNIST, CIFAR10])
