@@ -24,6 +24,8 @@ from harness.datasets.domain import (
 )
 from harness.errors import DataError, UsageError, unknown
 
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -49,13 +51,18 @@ class Dataset:
     declares beyond them; not of ``name``."""
 
     def __post_init__(self) -> None:
-        for key in ("x_train", "y_train", "x_test", "y_test"):
+        for key in _ARRAYS:
             object.__setattr__(self, key, _kept(getattr(self, key)))
         if self.domain is UNDECLARED:
             object.__setattr__(self, "domain", self._assumed())
         if self.domain.label_names != self.label_names:
             raise ValueError("label_names must be those of the domain")
         object.__setattr__(self, "digest", self._digest())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for key in _ARRAYS:  # which pickle makes anew, and so as arrays that may be changed
+            state[key].flags.writeable = False
 
     @classmethod
     def from_arrays(

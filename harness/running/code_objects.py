@@ -31,6 +31,7 @@ _WRAPPERS = (staticmethod, classmethod, property, cached_property, _CACHED)
 _LOCKS = (type(Lock()), type(RLock()))
 _KEPT_BY_PYTHON = {"_abc_impl"}
 """Class attributes without a dunder that the interpreter keeps: which classes it was asked about"""
+_NOTHING = object()
 
 _UNKNOWN: ContextVar[str | None] = ContextVar("_UNKNOWN", default=None)
 
@@ -268,6 +269,10 @@ class _Reader:
         for name, value in sorted(vars(cls).items()):
             # What the interpreter and pydantic keep in there is no code and holds addresses.
             method = isinstance(value, _METHODS)
+            # What only repeats a base is left out when a class is sent to another process.
+            base = next((vars(b)[name] for b in cls.__bases__ if name in vars(b)), _NOTHING)
+            if value is base:
+                continue
             if (method or not name.startswith("__")) and name not in _KEPT_BY_PYTHON:
                 yield name
                 yield from self.lines(value)

@@ -1,4 +1,5 @@
 import hashlib
+import pickle
 import struct
 from dataclasses import replace
 
@@ -206,3 +207,10 @@ def test_load_refuses_in_one_line(sources, spec, message):
     with pytest.raises(UsageError) as error:
         load(spec, sources, None)
     assert str(error.value) == message
+
+
+def test_another_process_cannot_change_it_either(tiny):
+    sent = pickle.loads(pickle.dumps(tiny))  # noqa: S301 - our own
+    assert sent.digest == tiny.digest
+    for key in ("x_train", "y_train", "x_test", "y_test"):
+        assert not getattr(sent, key).flags.writeable

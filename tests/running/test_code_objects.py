@@ -214,3 +214,21 @@ def test_an_attribute_of_a_module_counts(monkeypatch: pytest.MonkeyPatch) -> Non
         module.__dict__["STRENGTH"] = strength
         digests.add(code_digest(names["Uses"]))
     assert len(digests) == 2
+
+
+def test_an_attribute_that_only_repeats_its_base_s_is_the_same_without():
+    """cloudpickle leaves it out when it sends a class."""
+
+    class Base:
+        number = 1000
+
+    class Repeats(Base):
+        number = Base.number
+
+    class Inherits(Base):
+        pass
+
+    Inherits.__qualname__, Inherits.__name__ = Repeats.__qualname__, Repeats.__name__
+    assert code_digest(Repeats) == code_digest(Inherits)
+    Repeats.number = 1001
+    assert code_digest(Repeats) != code_digest(Inherits)

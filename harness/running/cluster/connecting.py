@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -111,21 +112,30 @@ def _own(workers: int, stack: ExitStack) -> tuple[Client, int]:
         "distributed.scheduler.allowed-failures": 2,
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.worker.daemon": True,
+        "distributed.deploy.lost-worker-timeout": "20s",
     }
     try:
-        with dask.config.set(settings):
-            cluster = stack.enter_context(
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    memory_limit=0,
-                    silence_logs=logging.CRITICAL,
-                    dashboard_address="127.0.0.1:0",
-                )
+        stack.enter_context(dask.config.set(settings))
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+                dashboard_address="127.0.0.1:0",
             )
+        )
         return stack.enter_context(Client(cluster)), threads
     except (OSError, RuntimeError) as error:
-        raise ClusterError(f"workers could not be started: {_line(error)}") from None
+        raise ClusterError(f"workers could not be started: {_line(error)}{_hint()}") from None
+
+
+def _hint() -> str:
+    """What a script's author should know: each worker imports it, and so may do what it does."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None or Path(script).name in ("harness", "__main__.py"):
+        return ""
+    return f'; what {script} does must stand below: if __name__ == "__main__":'
 
 
 def _client(address: str) -> Client:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import Status, WorkerPlugin, get_worker
 
 import harness
 from harness.errors import HarnessError
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _EVERY_S = 0.1
 """Seconds between two reports of progress."""
+_SETTLES_S = 1.0
+"""Seconds in which whoever starts a worker again hears that it runs. Was it killed before, that one
+would give up, and the cluster have a worker less for good.
+"""
 
 _supplies: dict[str, Supply] = {}
 _one_at_a_time = Lock()
@@ -47,6 +51,8 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
 
     def setup(self, worker: Worker) -> None:
         self._worker_name = worker.name
+        starting = worker.status is not Status.running
+        self._settled = time.monotonic() + (_SETTLES_S if starting else 0.0)
         self._here: Here | None = None
         self._registry: Registry | None = None
         self._cells: dict[str, Cell] = {}
@@ -98,6 +104,10 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
             self._here = Here(self.plan, self.registry(), self._chosen(), progress)
         self._here.progress = progress
         return self._here
+
+    def settle(self) -> None:
+        """Waits until a worker that was only just started may be killed."""
+        time.sleep(max(0.0, self._settled - time.monotonic()))
 
     def _chosen(self) -> Any:
         """Each worker of a machine takes a GPU of its own, as far as there are some."""
@@ -159,6 +169,7 @@ def train(supply: str, cell: bytes, models: range, index: int, topic: str, block
             reporter.say("start")
             with contained(log) if alone else nullcontext():
                 owner = _supplies[supply]
+                owner.settle()
                 stored = owner.here(reporter).train(owner.cell(cell), models, index)
     except BaseException as error:  # SystemExit would end the worker
         text = describe(error)

@@ -77,6 +77,7 @@ class Pool:
     _by_name: dict[str, _Flight] = field(default_factory=dict, init=False)
     _queue: SimpleQueue[tuple[str, Any]] = field(default_factory=SimpleQueue, init=False)
     _begun: dict[str, float] = field(default_factory=dict, init=False)
+    _ended: dict[str, float] = field(default_factory=dict, init=False)
     _late: set[str] = field(default_factory=set, init=False)
     _sent: dict[str, bytes] = field(default_factory=dict, init=False)
     _topic: str = field(default_factory=lambda: f"harness-{uuid4().hex}", init=False)
@@ -128,9 +129,11 @@ class Pool:
         return made.stored
 
     def taken(self, cell: Cell) -> float:
-        """Seconds since a worker began with the first block of that cell."""
-        begun = self._begun.get(cell.blocks_stem)
-        return 0.0 if begun is None else time.monotonic() - begun
+        """Seconds from when a worker began with the first block of that cell until all were there,
+        which may be long ago.
+        """
+        stem = cell.blocks_stem
+        return self._ended[stem] - self._begun[stem] if stem in self._begun else 0.0
 
     def _flight(self, cell: Cell, index: int, models: range) -> _Flight:
         key = (cell.blocks_stem, index, models)
@@ -197,10 +200,19 @@ class Pool:
             self._asked = now
             with suppress(OSError, TimeoutError):
                 self._there = sum(self.client.nthreads().values())
+                self._restore()
                 if not self._there and not self._told:
                     self.progress.note("no worker is there yet: waiting for one")
                 self._told = not self._there
         return self._there
+
+    def _restore(self) -> None:
+        """Workers of this machine's own cluster whose starter gave up: one that is killed while it
+        starts ends that as well.
+        """
+        cluster = self.client.cluster
+        if self.supply.local and cluster is not None:
+            cluster.scale(len(cluster.worker_spec))
 
     def _arrive(self, flight: _Flight) -> None:
         future = flight.future
@@ -213,6 +225,7 @@ class Pool:
             future.add_done_callback(lambda _: self._queue.put(("done", flight)))
             return
         except KilledWorker:
+            future.release()  # the error holds on to it otherwise, and so does the scheduler
             made = self._killed(flight)
         except (CancelledError, OSError):  # with the connection to the scheduler
             flight.future = None
@@ -222,6 +235,7 @@ class Pool:
         if made is None:
             return
         flight.made, flight.worker, flight.future = made, None, None
+        self._ended[flight.cell.blocks_stem] = time.monotonic()
         if made.stored is not None:
             self.keeping.put(*flight.key, made.stored)
 
