@@ -128,11 +128,13 @@ class Architecture:
         rest, masks = iter(parameters), iter(kept or ())
         # Channels innermost, in the strides of a single one, too; a copy, where a view would do.
         images = x.permute(0, 1, 3, 4, 2).clone(memory_format=torch.contiguous_format)
-        for stage in self.stages:
-            for one in stage:
+        for *first, last in self.stages:
+            for one in first:
                 images = convolve(images, next(rest), next(rest), same=one.same).relu_()
+            images = convolve(images, next(rest), next(rest), same=last.same)
             pooled = functional.max_pool2d(images.flatten(0, 1).permute(0, 3, 1, 2), 2)
-            images = pooled.permute(0, 2, 3, 1).unflatten(0, (m, b))
+            # The rectifier of the largest is the largest after the rectifier, for a quarter of it.
+            images = pooled.relu_().permute(0, 2, 3, 1).unflatten(0, (m, b))
             if kept:
                 height, width, filters = images.shape[2:]
                 mask = next(masks).view(m, b, filters, height, width).permute(0, 1, 3, 4, 2)
