@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 def harness_register_learners() -> Iterable[type[Learner]]:
     """The learners that have a name; torch is imported when they are asked for."""
     from harness.learners.cnn import Cnn
+    from harness.learners.kernel import Kernel
     from harness.learners.logistic import Logistic
     from harness.learners.naive_bayes import NaiveBayes
     from harness.learners.nearest import NearestNeighbour
     from harness.learners.pipeline import Pipeline
     from harness.learners.ridge import Ridge
 
-    return [Ridge, Logistic, Cnn, NaiveBayes, NearestNeighbour, Pipeline]
+    return [Ridge, Logistic, Kernel, Cnn, NaiveBayes, NearestNeighbour, Pipeline]

@@ -209,6 +209,8 @@ LEARNERS = (
     ("ridge", 50),
     ("ridge", 1000),
     ("logistic", 50),
+    ("kernel", 50),
+    ("kernel(kernel='poly')", 50),
     ("cnn", 50),
     ("cnn(architecture='cifar10', epochs=5)", 200),
 )

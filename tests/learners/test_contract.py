@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 
 from harness.errors import UsageError
 from harness.learners.cnn import Cnn
+from harness.learners.kernel import Kernel
 from harness.learners.logistic import Logistic
 from harness.learners.naive_bayes import NaiveBayes
 from harness.learners.pipeline import Pipeline
@@ -16,6 +17,8 @@ from harness.learners.spec import resolve
 LEARNERS = {
     "ridge": Ridge(),
     "logistic": Logistic(),
+    "kernel": Kernel(),
+    "kernel poly": Kernel(kernel="poly", degree=2),
     "cnn": Cnn(epochs=2),
     "naive-bayes": NaiveBayes(),
     "pipeline": resolve(
@@ -146,7 +149,7 @@ def test_absent_examples_count_for_nothing(digits, learner, n_labels):
     assert torch.equal(masked, predict(learner, x[:, ::2], y[:, ::2], x_test, n_labels))
 
 
-@pytest.mark.parametrize("name", ["ridge", "logistic"])
+@pytest.mark.parametrize("name", ["ridge", "logistic", "kernel", "kernel poly"])
 def test_a_model_alone_predicts_what_it_predicts_in_a_batch(digits, name, n_labels):
     learner = LEARNERS[name]
     x, y, x_test = drawn(digits, learner, 120, 40, n_labels)
@@ -171,6 +174,11 @@ def test_blocks_are_fixed_by_the_sizes_and_fit_in_memory(learner):
         (lambda: Logistic(penalty=-1.0), "logistic: penalty=-1.0"),
         (lambda: Logistic(steps=0), "logistic: steps=0 is not allowed; wanted an integer >= 1"),
         (lambda: Logistic(steps=True), "logistic: steps=True"),
+        (lambda: Kernel(kernel="cubic"), "kernel: kernel='cubic' is not allowed; wanted 'rbf' or"),
+        (lambda: Kernel(gamma=0), "kernel: gamma=0 is not allowed; wanted a number > 0"),
+        (lambda: Kernel(coef0=-1), "kernel: coef0=-1 is not allowed; wanted a number >= 0"),
+        (lambda: Kernel(degree=11), "kernel: degree=11 is not allowed; .*>= 1, <= 10"),
+        (lambda: Kernel(penalty=0), "kernel: penalty=0 is not allowed"),
         (lambda: Cnn(epochs=1.5), "cnn: epochs=1.5"),
         (lambda: Cnn(rate=float("inf")), "cnn: rate=inf"),
     ],

@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot
 from harness.learners.base import Models
 from harness.learners.cnn import Cnn
 from harness.learners.estimator import EstimatorLearner
+from harness.learners.kernel import Kernel
 from harness.learners.logistic import Logistic
 from harness.learners.naive_bayes import NaiveBayes
 from harness.learners.ridge import Ridge
@@ -17,6 +18,8 @@ from harness.learners.spec import resolve
 LEARNERS = {
     "ridge": Ridge(),
     "logistic": Logistic(),
+    "kernel": Kernel(),
+    "kernel poly": Kernel(kernel="poly", degree=2),
     "cnn": Cnn(epochs=2),
     "naive-bayes": NaiveBayes(),
     "probabilities": resolve("sklearn.tree.ExtraTreeClassifier(max_depth=4)", {}),
@@ -72,7 +75,7 @@ def test_labels_never_seen_are_never_preferred_to_seen_ones(name):
     assert (scores[..., [0, 3]].amax(dim=2) <= scores[..., [1, 2, 4]].amin(dim=2)).all()
 
 
-@pytest.mark.parametrize("name", ["ridge", "logistic", "cnn", "naive-bayes"])
+@pytest.mark.parametrize("name", ["ridge", "logistic", "kernel", "cnn", "naive-bayes"])
 def test_a_seen_label_always_has_a_finite_score(name):
     models, x = fitted(LEARNERS[name], 2, 60, 4)
     assert models.scores(x, 4).isfinite().all()

@@ -10,6 +10,7 @@ from harness.testing import DefenseConformance, check_defense, tiny_dataset
 VARIANTS = [
     "bagging[learner=logistic,k=8,split=per-example]",
     "bagging[learner=naive-bayes,features=binarised,k=1]",
+    "bagging[learner=kernel,n_models=20]",
     "bagging[learner=cnn(epochs=1),n_models=2]",
     "bagging[learner=sklearn.tree.DecisionTreeClassifier,features=raw,n_models=5]",
     (
