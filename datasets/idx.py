@@ -1,4 +1,4 @@
-"""MNIST's four canonical files, and how one is read: IDX, gzipped or plain, never a pickle."""
+"""MNIST's four canonical files, and how such a one is read: IDX, gzipped or plain, no pickle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +14,49 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError
 
-FILES = {
+Files = Mapping[str, tuple[str, str]]
+"""Each array's file (a .gz suffix may follow) and the MD5 of its uncompressed bytes."""
+
+FILES: Files = {
     "x_train": ("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
     "y_train": ("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
     "x_test": ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
     "y_test": ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
 }
-"""Each array's file (a .gz suffix may follow) and the MD5 of its uncompressed bytes."""
+"""Those of MNIST."""
 
 UBYTE = 8
 """The code for uint8 in the third byte of an IDX file; the fourth is the number of dimensions."""
 
 
-def locate(folder: Path) -> dict[str, Path] | None:
-    """Where in ``folder`` each of :data:`FILES` is, plain or gzipped; None unless all four are."""
+def locate(folder: Path, files: Files | None = None) -> dict[str, Path] | None:
+    """Where in ``folder`` each of the ``files`` is, plain or gzipped; None unless all four are.
+
+    Without ``files``, those of MNIST: :data:`FILES`.
+    """
+    files = FILES if files is None else files
     found = {
         key: path
-        for key, (name, _) in FILES.items()
+        for key, (name, _) in files.items()
         for path in (folder / f"{name}.gz", folder / name)  # the plain file wins: quicker to read
         if path.is_file()
     }
-    return found if len(found) == len(FILES) else None
+    return found if len(found) == len(files) else None
 
 
-def read_canonical(paths: dict[str, Path]) -> dict[str, NDArray[np.uint8]]:
+def read_canonical(
+    paths: Mapping[str, Path], files: Files | None = None, title: str = "MNIST"
+) -> dict[str, NDArray[np.uint8]]:
     """The arrays of the four files that :func:`locate` found, each checked against its MD5.
 
     Images (60,000, 28, 28) and (10,000, 28, 28), labels (60,000,) and (10,000,). Raises DataError
     for a file that cannot be read or is not the canonical one.
     """
-    return {key: decode(_verified(paths[key], md5), paths[key]) for key, (_, md5) in FILES.items()}
+    files = FILES if files is None else files
+    return {
+        key: decode(_verified(paths[key], md5, title), paths[key])
+        for key, (_, md5) in files.items()
+    }
 
 
 def decode(content: bytes, path: Path) -> NDArray[np.uint8]:
@@ -58,7 +72,7 @@ def decode(content: bytes, path: Path) -> NDArray[np.uint8]:
     return values.reshape(shape).copy()
 
 
-def _verified(path: Path, md5: str) -> bytes:
+def _verified(path: Path, md5: str, title: str) -> bytes:
     """The uncompressed bytes of ``path``, whose MD5 is ``md5``."""
     try:
         content = path.read_bytes()
@@ -69,6 +83,6 @@ def _verified(path: Path, md5: str) -> bytes:
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         raise DataError(
-            f"{path} is not MNIST's file: the MD5 of its uncompressed bytes is {found}, not {md5}"
+            f"{path} is not {title}'s file: the MD5 of its uncompressed bytes is {found}, not {md5}"
         )
     return content

@@ -9,7 +9,8 @@ import pytest
 import torchvision
 
 from harness.datasets import idx, mnist
-from harness.datasets.mnist import Mnist, default_data_root
+from harness.datasets.downloads import default_data_root
+from harness.datasets.mnist import Mnist
 from harness.errors import DataError
 
 NAMES = [name for name, _ in idx.FILES.values()]
