@@ -111,7 +111,11 @@ def options(function: _Function) -> _Function:
 
 @click.command(epilog=_EPILOG)
 @click.argument("suite", required=False)
-@click.option("--dataset", metavar="NAME", help="Or npz:PATH. Default: mnist17.")
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="See harness list; or npz:PATH, csv:PATH?label=COLUMN. Default: mnist17.",
+)
 @options
 def command(suite: str | None, **chosen: Any) -> None:
     """Train, certify and compare defenses.

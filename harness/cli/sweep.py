@@ -24,7 +24,7 @@ Examples:
     "datasets",
     multiple=True,
     metavar="NAME",
-    help="Or npz:PATH; repeatable, a run for each. Default: mnist17.",
+    help="As in run; repeatable, a run for each. Default: mnist17.",
 )
 @options
 def command(datasets: tuple[str, ...], **chosen: Any) -> None:

@@ -6,7 +6,7 @@ import pluggy
 from harness import datasets, hookspecs
 
 
-def test_the_three_sources_come_through_the_hook():
+def test_the_sources_come_through_the_hook():
     manager = pluggy.PluginManager("harness")
     manager.add_hookspecs(hookspecs)
     manager.register(datasets)
@@ -14,7 +14,12 @@ def test_the_three_sources_come_through_the_hook():
     assert {s.name: s.takes_argument for s in sources} == {
         "mnist17": False,
         "mnist": False,
+        "fashion-mnist": False,
+        "cifar10": False,
         "npz": True,
+        "csv": True,
+        "parquet": True,
+        "sklearn": True,
     }
     assert all(s.summary and "\n" not in s.summary for s in sources)
 
