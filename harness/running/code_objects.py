@@ -270,8 +270,8 @@ class _Reader:
             # What the interpreter and pydantic keep in there is no code and holds addresses.
             method = isinstance(value, _METHODS)
             # What only repeats a base is left out when a class is sent to another process.
-            base: Any = next((vars(b)[name] for b in cls.__bases__ if name in vars(b)), _NOTHING)
-            if value is base:
+            above: Any = next((vars(b)[name] for b in cls.__bases__ if name in vars(b)), _NOTHING)
+            if value is above:
                 continue
             if (method or not name.startswith("__")) and name not in _KEPT_BY_PYTHON:
                 yield name
