@@ -17,9 +17,10 @@ def harness_register_learners() -> Iterable[type[Learner]]:
     from harness.learners.cnn import Cnn
     from harness.learners.kernel import Kernel
     from harness.learners.logistic import Logistic
+    from harness.learners.modules import TorchModule
     from harness.learners.naive_bayes import NaiveBayes
     from harness.learners.nearest import NearestNeighbour
     from harness.learners.pipeline import Pipeline
     from harness.learners.ridge import Ridge
 
-    return [Ridge, Logistic, Kernel, Cnn, NaiveBayes, NearestNeighbour, Pipeline]
+    return [Ridge, Logistic, Kernel, Cnn, TorchModule, NaiveBayes, NearestNeighbour, Pipeline]

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,11 +62,11 @@ class Learner(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    images: ClassVar[bool] = False
+    images: bool = False
     """Whether it needs raw images (m, k, channels, height, width) and not flat features."""
-    behind: tuple[type[Any], ...] = ()
-    """Classes beside its own whose code decides what it fits: an estimator's, say. What they were
-    trained with is not used any more once they are edited."""
+    behind: tuple[type[Any] | ModuleType, ...] = ()
+    """Classes and modules beside its own whose code decides what it fits: an estimator's, say. What
+    they were trained with is not used any more once they are edited."""
 
     @cached_property
     def unfitted(self) -> Counter[str]:

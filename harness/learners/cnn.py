@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.nn import functional
 from harness.errors import UsageError, unknown
 from harness.learners.ahead import drawn_ahead
 from harness.learners.base import Learner, Models, own_examples
+from harness.learners.devices import reproducible
 from harness.learners.networks import ARCHITECTURES, MNIST, Architecture
 from harness.specs.values import integer, number
 
@@ -62,7 +62,7 @@ class CnnModels(Models):
         a_row = 4 * together * self.architecture.activations(x[:1].numel())
         parts = x.split(max(1, BYTES_AT_ONCE["cuda" if x.is_cuda else "cpu"] // (a_row + 1)))
         models = zip(*(p.split(together) for p in (*self.parameters, self.unseen)), strict=True)
-        with torch.no_grad(), _reproducible():
+        with torch.no_grad(), reproducible():
             answers = []
             for *parameters, unseen in models:
                 logits = (
@@ -159,7 +159,7 @@ class Cnn(Learner):
         unseen = ~functional.one_hot(y, n_labels).any(dim=1)
         rows = torch.arange(len(x), device=x.device).unsqueeze(1)
         steps = [self.architecture.draws(g, k, example, self.epochs, BATCH) for g in generators]
-        with torch.enable_grad(), _reproducible():
+        with torch.enable_grad(), reproducible():
             for parameter in parameters:
                 parameter.requires_grad_()
             optimiser = torch.optim.Adam(parameters, lr=self.rate, fused=True)
@@ -174,13 +174,3 @@ class Cnn(Learner):
                 (own / batch.shape[1]).backward()
                 optimiser.step()
         return CnnModels(tuple(p.detach() for p in parameters), unseen, self.architecture)
-
-
-def _reproducible() -> AbstractContextManager[None]:
-    """On a GPU, convolutions that give the same bits every time, and all products in full float32;
-    nothing changes on a CPU.
-    """
-    manager: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return manager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, cast
 
 from harness.errors import UsageError
 from harness.specs.grammar import Spec
@@ -22,6 +24,34 @@ def imported(path: str, *verbs: str) -> type[Any]:
     if not isinstance(found, type) or not all(has):
         raise UsageError(f"learner {path!r} is not a class with {' and '.join(verbs)}")
     return found
+
+
+def factory_at(path: object) -> Callable[..., Any]:
+    """The class or function at ``package.module:name``, or with a dot for the colon.
+
+    Raises UsageError for anything else, and for what is defined in ``__main__``, which other
+    processes cannot import.
+    """
+    wanted = "wanted 'package.module:function'"
+    if not isinstance(path, str) or not path:
+        raise UsageError(f"learner torch: module={path!r} is not allowed; {wanted}")
+    module_name, _, name = path.rpartition(":" if ":" in path else ".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # an import runs the module's own code, which may raise anything
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        raise UsageError(
+            f"learner torch: module={path!r} cannot be imported: {text[0]}; {wanted}"
+        ) from error
+    module = getattr(found, "__module__", None)
+    if not callable(found) or module not in sys.modules:
+        raise UsageError(f"learner torch: module={path!r} is no class or function; {wanted}")
+    if module == "__main__":
+        raise UsageError(
+            f"learner torch: module={path!r} is defined in __main__, which other processes cannot "
+            "import; put it into a file of its own"
+        )
+    return cast("Callable[..., Any]", found)
 
 
 def classifier(spec: Spec) -> type[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.features import spec as features_spec
@@ -63,6 +64,8 @@ class Installed:
         return features_of(self.registry, spec, self.example)
 
 
-def classes_behind(learner: Learner) -> list[type[Any]]:
-    """The learner's class and those of others that decide what it fits: an estimator's."""
+def classes_behind(learner: Learner) -> list[type[Any] | ModuleType]:
+    """The learner's class, and what else decides what it fits: an estimator's class, the module
+    of a user's function.
+    """
     return [type(learner), *learner.behind]

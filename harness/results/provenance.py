@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import harness
@@ -104,8 +105,8 @@ def sources(cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
     """
     files: dict[str, set[str | None]] = {}
     for distribution, cls in _behind(cells):
-        if not cls.__module__.startswith("harness."):
-            module = sys.modules.get(cls.__module__)
+        if not _module(cls).startswith("harness."):
+            module = sys.modules.get(_module(cls))
             files.setdefault(distribution, set()).add(getattr(module, "__file__", None))
     found = {}
     for distribution, paths in files.items():
@@ -117,8 +118,8 @@ def sources(cells: Iterable[Cell]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _behind(cells: Iterable[Cell]) -> Iterator[tuple[str, type[Any]]]:
-    """The distributions and classes of the cells' defenses, learners and features."""
+def _behind(cells: Iterable[Cell]) -> Iterator[tuple[str, type[Any] | ModuleType]]:
+    """The distributions and classes, or modules, of the cells' defenses, learners and features."""
     own = {learner.name for learner in learners.harness_register_learners()}
     own_features = {one.name for one in features.harness_register_features()}
     registry = None
@@ -136,20 +137,22 @@ def _behind(cells: Iterable[Cell]) -> Iterator[tuple[str, type[Any]]]:
         if not isinstance(spec, str):
             continue
         parsed = parse_spec(spec)
-        if parsed.name in own and not parsed.steps:
-            continue
         registry = registry or load_registry()
-        if parsed.name in registry.learners.entries:
+        if parsed.name not in own and parsed.name in registry.learners.entries:
             found = registry.learners.entries[parsed.name]
             yield found.distribution, found.value
-        # An estimator's class, or those of a pipeline's steps.
+        # An estimator's class, those of a pipeline's steps, the module of a user's function.
         for cls in learner_of(registry, spec).behind:
             yield _distribution(cls), cls
 
 
-def _distribution(cls: type[Any]) -> str:
-    """The installed distribution that a class is from, else the name of its topmost module."""
-    top = cls.__module__.partition(".")[0]
+def _module(root: type[Any] | ModuleType) -> str:
+    return root.__module__ if isinstance(root, type) else root.__name__
+
+
+def _distribution(cls: type[Any] | ModuleType) -> str:
+    """The installed distribution that it is from, else the name of its topmost module."""
+    top = _module(cls).partition(".")[0]
     name = packages_distributions().get(top, [top])[0]
     try:
         return f"{name} {version(name)}"

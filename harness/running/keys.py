@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
@@ -42,7 +43,7 @@ def code_of(defense: Defense[Any], registry: Registry) -> str:
     return code_digest(*own, *learners, *_features_of(registry, features), tensors, task)
 
 
-def _classes_of(registry: Registry, spec: str) -> list[type[Any]]:
+def _classes_of(registry: Registry, spec: str) -> list[type[Any] | ModuleType]:
     try:
         return classes_behind(learner_of(registry, spec))
     except UsageError:  # a text that names no learner: the defense will say so when it trains

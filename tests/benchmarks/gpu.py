@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from harness.running.task import seeds
 from harness.threats import Threat
 
 ALPHA = 0.001
+
+sys.path.append(str(Path(__file__).parents[1] / "learners"))  # where a user's modules lie
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,8 @@ LEARNERS = (
     ("kernel", 50),
     ("kernel(kernel='poly')", 50),
     ("cnn", 50),
+    ("torch(module='modules_of_a_user:linear')", 50),
+    ("torch(module='modules_of_a_user:convolving')", 50),
     ("cnn(architecture='cifar10', epochs=5)", 200),
 )
 """Learners and examples a model."""

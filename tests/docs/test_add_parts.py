@@ -38,9 +38,9 @@ def block(page: str, name: str) -> str:
     return str(found)
 
 
-def load(page: str, folder: Path) -> ModuleType:
-    """The module that the page shows, imported from a file of its own."""
-    name = PAGES[page]
+def load(page: str, folder: Path, name: str = "") -> ModuleType:
+    """The module that the page shows, or its other one, imported from a file of its own."""
+    name = name or PAGES[page]
     path = folder / f"{name}.py"
     path.write_text(block(f"add-{page}", f"{name}.py"), "utf-8")
     spec = importlib.util.spec_from_file_location(name, path)
@@ -59,6 +59,8 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
         module = load(page, tmp_path)
         monkeypatch.setitem(sys.modules, name, module)
         manager.register(module, name, f"{name} 1.0")
+    networks = load("a-learner", tmp_path, "my_networks")
+    monkeypatch.setitem(sys.modules, "my_networks", networks)
     registry = manager.registry()
     assert registry.problems == ()
     monkeypatch.setattr(registries, "load_registry", lambda: registry)
@@ -132,6 +134,15 @@ def test_the_learner_passes_inside_a_defense(
 ) -> None:
     exec(block("add-a-learner", "check"), {})
     assert "properties hold" in capsys.readouterr().out
+
+
+def test_the_network_is_trained(registry: Registry) -> None:
+    learner = learner_of(registry, "torch(module='my_networks:small', epochs=30, rate=0.01)")
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 20, 1, 4, 4, generator=generator)
+    y = (x.mean((2, 3, 4)) > 0.5).long()
+    models = learner.fit(x, y, 2, np.random.default_rng(0))
+    assert (models.predict(x[0])[0] == y[0]).float().mean() > 0.8
 
 
 def test_the_learner_is_what_it_says(registry: Registry) -> None:

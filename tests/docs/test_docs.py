@@ -62,7 +62,7 @@ EACH_COMMAND = pytest.mark.parametrize(
     ("page", "arguments"), COMMANDS, ids=[f"{page}: {' '.join(a)}" for page, a in COMMANDS]
 )
 
-OF_PLUGINS = ("my-defense", "brightness", "centroid", "rings")
+OF_PLUGINS = ("my-defense", "brightness", "centroid", "rings", "my_networks")
 """What the pages for authors of plugins add."""
 
 RUN = [

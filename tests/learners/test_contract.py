@@ -1,5 +1,8 @@
 """What base.py asks of every learner, the batched ones and an estimator alike."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +12,13 @@ from harness.errors import UsageError
 from harness.learners.cnn import Cnn
 from harness.learners.kernel import Kernel
 from harness.learners.logistic import Logistic
+from harness.learners.modules import TorchModule
 from harness.learners.naive_bayes import NaiveBayes
 from harness.learners.pipeline import Pipeline
 from harness.learners.ridge import Ridge
 from harness.learners.spec import resolve
+
+sys.path.append(str(Path(__file__).parent))  # where a user's modules lie
 
 LEARNERS = {
     "ridge": Ridge(),
@@ -20,6 +26,10 @@ LEARNERS = {
     "kernel": Kernel(),
     "kernel poly": Kernel(kernel="poly", degree=2),
     "cnn": Cnn(epochs=2),
+    "torch": TorchModule("modules_of_a_user:linear", epochs=15, rate=0.01, images=False),
+    "torch, one by one": TorchModule(
+        "modules_of_a_user.dropping", epochs=15, rate=0.01, batch=20, images=False
+    ),
     "naive-bayes": NaiveBayes(),
     "pipeline": resolve(
         "pipeline(sklearn.preprocessing.StandardScaler, sklearn.tree.ExtraTreeClassifier)",

@@ -135,7 +135,7 @@ def test_the_plugin_registers_without_importing_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (
         done.stdout.strip()
-        == "['1nn', 'cnn', 'kernel', 'logistic', 'naive-bayes', 'pipeline', 'ridge']"
+        == "['1nn', 'cnn', 'kernel', 'logistic', 'naive-bayes', 'pipeline', 'ridge', 'torch']"
     )
 
 
