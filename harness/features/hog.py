@@ -4,9 +4,10 @@ After Dalal and Triggs (2005), with signed orientations shared between neighbour
 interpolation, Gaussian pooling instead of hard cells, and the square root of the histogram scaled
 to unit length ("RootHOG"). The defaults were chosen on MNIST digit pairs other than 1 and 7.
 
-Only elementwise operations that IEEE 754 rounds correctly are used, no ``atan2``, convolution or
-matrix product: those may round differently for another number of examples or threads, and then an
-example's features would depend on where in the array it stands.
+Only elementwise operations that IEEE 754 rounds correctly are used, no ``atan2``, convolution,
+matrix product or torch's own square root: those may round differently for another number of
+examples or threads or on another processor, and then an example's features would depend on where in
+the array it stands, or on where they were computed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch.nn import functional
 
 from harness.errors import UsageError
 from harness.features.base import Features
-from harness.features.tensors import images, is_image
+from harness.features.tensors import images, is_image, square_root
 from harness.specs.values import integer, number
 
 if TYPE_CHECKING:
@@ -79,14 +80,14 @@ class Hog(Features):
         gx, gy = torch.zeros_like(smooth), torch.zeros_like(smooth)
         gx[..., 1:-1] = smooth[..., 2:] - smooth[..., :-2]
         gy[..., 1:-1, :] = smooth[..., 2:, :] - smooth[..., :-2, :]
-        magnitude, strongest = (gx * gx + gy * gy).sqrt().max(dim=1, keepdim=True)
+        magnitude, strongest = square_root(gx * gx + gy * gy).max(dim=1, keepdim=True)
         eighths = _eighths(gx.gather(1, strongest), gy.gather(1, strongest))
         position = eighths * (self.bins / 8)
         away = (position - torch.arange(self.bins).view(-1, 1, 1)).abs()
         share = (1 - torch.minimum(away, self.bins - away)).clamp_min(0)
         histogram = self._pool(magnitude * share).flatten(1)
         total = _sum(histogram)
-        return (histogram / total.clamp_min(torch.finfo(total.dtype).tiny)).sqrt()
+        return square_root(histogram / total.clamp_min(torch.finfo(total.dtype).tiny))
 
     def _pool(self, x: Tensor) -> Tensor:
         """Blurs (n, bins, height, width) and averages it over the cells (n, bins, cells, cells)."""

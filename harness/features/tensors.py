@@ -32,6 +32,15 @@ def bounded(values: Tensor) -> Tensor:
     return values.nan_to_num_(nan=0.0).clamp_(-LARGEST, LARGEST)
 
 
+def square_root(x: Tensor) -> Tensor:
+    """The square root of each value of ``x`` (on the CPU), rounded correctly as IEEE 754 asks.
+
+    torch takes it from a mathematics library that rounds otherwise on some processors: an example
+    would have other features there, and other certificates.
+    """
+    return torch.from_numpy(np.sqrt(x.numpy()))
+
+
 def is_image(example: tuple[int, ...]) -> bool:
     """Whether an example of that shape is a grey or colour image of at least 4 x 4 pixels."""
     colour = len(example) == 3 and example[2] in (1, 3, 4)

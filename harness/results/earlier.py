@@ -87,7 +87,8 @@ class Earlier:
 
 def made_before(cells: Iterable[Mapping[str, Any]]) -> list[tuple[list[str], Mapping[str, Any]]]:
     """Of the rows of a manifest, those that were kept from earlier runs: the labels that each of
-    these runs left, and how it came about; the latest first.
+    these runs left, and how it came about; the latest first, which of those of one second is the
+    one whose cells stand last.
     """
     found: list[tuple[list[str], Mapping[str, Any]]] = []
     for cell in cells:
@@ -98,7 +99,7 @@ def made_before(cells: Iterable[Mapping[str, Any]]) -> list[tuple[list[str], Map
         if labels is None:
             found.append((labels := [], made))
         labels.append(str(cell["label"]))
-    return sorted(found, key=lambda one: str(one[1].get("created")), reverse=True)
+    return sorted(found[::-1], key=lambda one: str(one[1].get("created")), reverse=True)
 
 
 def read_earlier(folder: RunFolder) -> Earlier:

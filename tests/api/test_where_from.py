@@ -18,7 +18,7 @@ from harness.defenses.bagging import Bagging, BaggingParameters
 from harness.errors import RunFolderError, UsageError
 from harness.plugins.registry import load_registry
 from harness.results import provenance
-from harness.results.earlier import FROM
+from harness.results.earlier import FROM, made_before
 from harness.running.plan import Base, make_plan
 from harness.running.quiet import Quiet
 from harness.threats import Threat
@@ -56,6 +56,18 @@ class Majority(Defense[MajorityParameters]):
 def edited(folder: Path, **changes: object) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+def test_the_latest_run_is_told_of_first_within_a_second_too() -> None:
+    second, next_second = "2026-01-01T00:00:00+00:00", "2026-01-01T00:00:01+00:00"
+    made = [
+        {"created": second, "suite": "first"},
+        {"created": next_second, "suite": "third"},
+        {"created": second, "suite": "second"},
+    ]
+    cells = [{"label": "a", FROM: made[0]}, {"label": "b", FROM: made[1]}, {"label": "c"}]
+    cells += [{"label": "d", FROM: made[2]}, {"label": "e", FROM: made[0]}]
+    assert made_before(cells) == [(["b"], made[1]), (["d"], made[2]), (["a", "e"], made[0])]
 
 
 def test_a_cell_that_is_kept_says_which_run_made_it(tiny_npz: Path, tmp_path: Path) -> None:

@@ -53,8 +53,13 @@ def wrong_shape(example, n_labels):
     return linear(example, n_labels + 1)
 
 
+class Failing(nn.Linear):
+    def forward(self, x):
+        raise RuntimeError("one line\nand another")
+
+
 def failing(example, n_labels):
-    return nn.Sequential(nn.Flatten(), nn.Linear(1, n_labels))
+    return Failing(1, n_labels)
 
 
 def one_argument(example):
