@@ -99,7 +99,8 @@ def made_before(cells: Iterable[Mapping[str, Any]]) -> list[tuple[list[str], Map
         if labels is None:
             found.append((labels := [], made))
         labels.append(str(cell["label"]))
-    return sorted(found[::-1], key=lambda one: str(one[1].get("created")), reverse=True)
+    found.reverse()
+    return sorted(found, key=lambda one: str(one[1].get("created")), reverse=True)
 
 
 def read_earlier(folder: RunFolder) -> Earlier:
