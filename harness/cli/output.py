@@ -49,13 +49,15 @@ def print_summary(path: Path) -> None:
     """The table at the end of a run, and where everything is."""
     from rich.console import Console
 
-    from harness.report.problem import not_fitted
+    from harness.report.problem import not_fitted, trusted
     from harness.report.terminal import SummaryTable
     from harness.results.reader import load_run
     from harness.results.schema import UNFINISHED
 
     result = load_run(path)
     Console(highlight=False).print(SummaryTable(result))
+    for name, text in trusted(result):
+        click.echo(f"trusted: {text} ({name})")
     for name, text in not_fitted(result):
         click.echo(f"not fitted: {name}: {text}")
     click.echo(f"report: {path / 'report.html'}")

@@ -16,6 +16,7 @@ def harness_register_features() -> Iterable[type[Features]]:
     """The features that come with the harness; torch is imported when they are asked for."""
     from harness.features.binarised import Binarised
     from harness.features.hog import Hog
+    from harness.features.pretrained import Pretrained
     from harness.features.raw import Raw
 
-    return [Raw, Binarised, Hog]
+    return [Raw, Binarised, Hog, Pretrained]

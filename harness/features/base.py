@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -42,6 +43,23 @@ class Features(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    dear: ClassVar[bool] = False
+    """Whether rows take so long that they are kept on disk, each under its example's content."""
+    device: torch.device = torch.device("cpu")
+    """Where :meth:`rows` may compute; what it gives is on the CPU."""
+
+    @property
+    def behind(self) -> tuple[type[Any] | ModuleType, ...]:
+        """What else decides on rows, beside the class: the module of a user's function, say."""
+        return ()
+
+    def content(self) -> str:
+        """A digest of all else that rows follow from, such as the weights of a network."""
+        return ""
+
+    def trusts(self) -> str:
+        """What reports say is trusted beyond the clean training set, or nothing."""
+        return ""
 
     def check(self, example: tuple[int, ...]) -> None:  # noqa: B027 - most take any shape
         """Raises UsageError where examples of that shape have no such features."""

@@ -38,6 +38,7 @@ def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
         seeds_note=tables.seeds_note(result),
         unlabelled=problem.unlabelled(result),
         domain=problem.domain(result),
+        trusted=problem.trusted(result),
         not_fitted=problem.not_fitted(result),
         what_they_do=problem.NOT_FITTED,
         threats=[

@@ -49,6 +49,14 @@ def domain(result: RunResult) -> str:
     return f"{text} Not declared: {words.listing(assumed)}." if assumed else text
 
 
+def trusted(result: RunResult) -> list[tuple[str, str]]:
+    """What certificates trust beyond the clean training set: which features, and what."""
+    found: dict[str, str] = {}
+    for cell in result.by_seed.cells:
+        found.update(cell.get("trusted") or {})
+    return sorted((f"features {name}", text) for name, text in found.items())
+
+
 def not_fitted(result: RunResult) -> list[tuple[str, str]]:
     """For each cell with such base models, each seed for itself: its label, how many, and why."""
     rows = []

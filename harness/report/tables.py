@@ -105,6 +105,8 @@ def summary_markdown(result: RunResult) -> str:
     lines += ["", seeds_note(result)] if seeds_note(result) else []
     about = [text for text in (problem.unlabelled(result), problem.domain(result)) if text]
     lines += [line for text in about for line in ("", plain(text))]
+    for name, text in problem.trusted(result):
+        lines += ["", f"Trusted: {plain(text)} ({plain(name)})."]
     for answer in answers.threat_answers(result):
         lines += ["", f"## Threat: {plain(answer.threat)}", ""]
         meaning = words.threat_meaning(answer.threat)

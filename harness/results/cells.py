@@ -152,6 +152,8 @@ class CellResult:
     """How many base models were not fitted as intended, by reason."""
     features: Mapping[str, float] = field(default_factory=dict)
     """Seconds that features took which it shares with other cells, by their name; not in train_s"""
+    trusted: Mapping[str, str] = field(default_factory=dict)
+    """What is trusted beyond the clean training set, by the features that ask for it."""
     error: str | None = None
 
     @property

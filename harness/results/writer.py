@@ -196,6 +196,7 @@ def _cell(cell: Any, result: CellResult | None) -> dict[str, Any]:
             "machine": result.machine,
             "unfitted": dict(result.unfitted),
             "features": dict(result.features),
+            "trusted": dict(result.trusted),
         }
     return row
 

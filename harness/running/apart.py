@@ -29,6 +29,7 @@ from harness.errors import HarnessError, NoSpaceError, RunFolderError
 from harness.proofs.curves import Curve
 from harness.running.containment import describe
 from harness.running.keeping import Keeping
+from harness.running.kept_features import show_work
 from harness.running.same_code import has_other_code
 from harness.running.script import GUARD, call_the_script_main, of_the_script, without_script
 
@@ -170,6 +171,8 @@ class _Process:
                 progress.advance(content)
             elif kind == "note":
                 progress.note(content)
+            elif kind == "working":
+                show_work(progress, *content)
             elif kind == "raise":
                 raise content
             else:
@@ -363,6 +366,9 @@ class _Parent:
 
     def note(self, text: str) -> None:
         self.say("note", text)
+
+    def working(self, on: str, done: int, total: int) -> None:
+        self.say("working", (on, done, total))
 
     @contextmanager
     def wait(self) -> Iterator[None]:

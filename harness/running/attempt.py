@@ -48,7 +48,7 @@ class Workshop:
     _here: Here = field(init=False)
 
     def __post_init__(self) -> None:
-        self._here = Here(self.plan, self.registry, self.device, self.progress)
+        self._here = Here(self.plan, self.registry, self.device, self.progress, self.keeping.path)
 
     @property
     def making(self) -> float:
@@ -112,6 +112,7 @@ class Workshop:
             stored.meta.get("machine"),
             stored.meta.get("unfitted", {}),
             stored.meta.get("shared", {}),
+            stored.meta.get("trusted", {}),
         )
 
     def _refuse_broken(self, cell: Cell) -> None:
@@ -222,6 +223,7 @@ def _merge_meta(parts: Sequence[Stored], blocks: Sequence[range]) -> dict[str, A
         "unfitted": dict(sorted(unfitted.items())),
         "learners": {s: code for part in parts for s, code in part.meta["learners"].items()},
         "features": {s: code for part in parts for s, code in part.meta["features"].items()},
+        "trusted": {n: text for part in parts for n, text in part.meta.get("trusted", {}).items()},
         "shared": {name: s for part in parts for name, s in part.meta["shared"].items()},
     }
 

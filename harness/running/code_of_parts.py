@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.features.spec import parse_spec
+from harness.features.spec import resolve
 from harness.plugins.lookup import classes_behind, learner_of
 from harness.running.code import code_digest
 
@@ -25,7 +25,8 @@ def code_of_learner(registry: Registry, spec: str) -> str:
 def code_of_features(registry: Registry, name: str) -> str:
     """The same for the features of that canonical name."""
     try:
-        features = registry.features[parse_spec(name).name].value
+        made = resolve(name, registry.features.values())
     except UsageError:
         return ""
-    return code_digest(features)
+    digest, content = code_digest(type(made), *made.behind), made.content()
+    return f"{digest}:{content}" if content else digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -56,11 +57,13 @@ class Here:
     registry: Registry
     device: torch.device
     progress: Progress
+    store: Path | None = None
+    """The evidence store, which keeps the rows of dear features."""
     inputs: Inputs = field(init=False)
     _calibration: Calibration = field(init=False)
 
     def __post_init__(self) -> None:
-        self.inputs = Inputs(self.plan, self.device)
+        self.inputs = Inputs(self.plan, self.device, self.store)
         self._calibration = Calibration(self.device)
 
     def expect(self, cell: Cell, blocks: Sequence[tuple[int, range]]) -> None:
@@ -94,6 +97,7 @@ class Here:
             "learners": learners,
             "features": features,
             "shared": task.shared,
+            "trusted": task.trusted,
         }
         return Stored(arrays, {**task.seconds, **meta})
 
@@ -106,7 +110,9 @@ def _refuse_objects(arrays: dict[str, NDArray[Any]]) -> None:
 
 def _refuse_edited(codes: Sequence[str]) -> None:
     """Raises UsageError where what was trained rests on other code than its key names."""
-    edited = sorted({name for code in codes for name in edited_before_loaded(code)})
+    edited = sorted(
+        {name for code in codes for name in edited_before_loaded(code.partition(":")[0])}
+    )
     if edited:
         raise UsageError(
             f"{' and '.join(edited)} was edited after this run was planned and before it was "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import UsageError
 from harness.features import tensors
 from harness.features.base import AUTO
-from harness.features.spec import FITTING, is_auto, parse_spec
+from harness.features.spec import FITTING, is_auto, parse_spec, resolve
 from harness.plugins.lookup import classes_behind, learner_of
 from harness.plugins.values import plain_fields, plain_values
 from harness.results.store import FORMAT
@@ -40,7 +40,8 @@ def code_of(defense: Defense[Any], registry: Registry) -> str:
     seen = getattr(defense.params, "features", None)
     if isinstance(seen, str) and seen != AUTO:  # where it is not resolved, nothing sees any
         features.add(seen)
-    return code_digest(*own, *learners, *_features_of(registry, features), tensors, task)
+    known = _features_of(registry, features)
+    return code_digest(*own, *learners, *known, *_behind(registry, features), tensors, task)
 
 
 def _classes_of(registry: Registry, spec: str) -> list[type[Any] | ModuleType]:
@@ -60,6 +61,18 @@ def _features_of(registry: Registry, specs: Iterable[str]) -> list[type[Any]]:
         except UsageError:  # a text that names no features, as above
             continue
     return [found[name] for name in sorted(names & found.keys())]
+
+
+def _behind(registry: Registry, specs: Iterable[str]) -> list[type[Any] | ModuleType]:
+    """What else their rows rest on: the module of a user's function, say."""
+    found: list[type[Any] | ModuleType] = []
+    for spec in sorted(specs):
+        try:
+            if not is_auto(spec):
+                found += resolve(spec, registry.features.values()).behind
+        except UsageError:  # as above
+            continue
+    return found
 
 
 def evidence_key(

@@ -92,11 +92,15 @@ def _default(defense: Defense[Any], key: str) -> Any:
 
 
 def distributions(defense: Defense[Any], registry: Registry) -> list[str]:
-    """Those that bring its learner and its features, resolved."""
+    """Those that bring its learner and its features, resolved; and the content of a network."""
     learner, features = _named(defense, "learner"), _named(defense, "features")
     entries: list[Registered[Any] | None] = []
     if learner is not None:
         entries.append(registry.learners.entries.get(parse_spec(learner).name))
     if features is not None:
         entries.append(registry.features.entries.get(features_spec.parse_spec(features).name))
-    return [entry.distribution for entry in entries if entry is not None]
+    found = [entry.distribution for entry in entries if entry is not None]
+    if features is not None and features != AUTO:
+        content = features_spec.resolve(features, registry.features.values()).content()
+        found += [f"weights {content}"] if content else []
+    return found

@@ -55,6 +55,10 @@ class PlainProgress:
     def note(self, text: str) -> None:
         self._say(text)
 
+    def working(self, on: str, done: int, total: int) -> None:
+        """So many of the examples that ``on`` is computed of are done."""
+        self._say(f"{on}: {done:,} of {total:,} examples")
+
 
 class BarProgress:
     """A bar for each cell, with the time that it will still take."""
@@ -62,6 +66,7 @@ class BarProgress:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._task: TaskID | None = None
+        self._works: dict[str, TaskID] = {}
 
     def start(self, cell: str, total: int, done: int) -> None:
         self._task = self._bars.add_task(_escaped(cell), total=total or 1, completed=done)
@@ -77,11 +82,20 @@ class BarProgress:
             self._bars.console.print(f"{cell}: failed: {error}", markup=False, highlight=False)
             self._bars.remove_task(self._task)
         else:
-            self._bars.update(self._task, completed=self._bars.tasks[-1].total)
+            total = next(one.total for one in self._bars.tasks if one.id == self._task)
+            self._bars.update(self._task, completed=total)
         self._task = None
 
     def note(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False)
+
+    def working(self, on: str, done: int, total: int) -> None:
+        """A bar of its own for what is computed of so many examples."""
+        if on not in self._works:
+            self._works[on] = self._bars.add_task(_escaped(on), total=total)
+        self._bars.update(self._works[on], completed=done, total=total)
+        if done == total:
+            self._bars.remove_task(self._works.pop(on))
 
 
 def _escaped(text: str) -> str:

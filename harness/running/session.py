@@ -102,7 +102,9 @@ class Session:
         with connected(self.where, progress.note) as (client, threads):
             local = self.where.workers is not None
             plan = replace(self.plan, cells=())
-            supply = on_worker.Supply(plan, self.device.type, threads, local=local)
+            supply = on_worker.Supply(
+                plan, self.device.type, threads, local=local, store=store_path(self.store)
+            )
             with supplied(client, supply, self.plan):
                 return self._train(path, progress, command, scratch, (client, supply))
 

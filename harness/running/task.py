@@ -8,6 +8,8 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,6 +18,7 @@ from harness.defense import Shape, Task
 from harness.features.tensors import images
 from harness.plugins.lookup import features_name, features_of, learner_of
 from harness.running.code_of_parts import code_of_features, code_of_learner
+from harness.running.kept_features import KeptFeatures
 
 if TYPE_CHECKING:
     import torch
@@ -57,9 +60,10 @@ def seeds(seed: int, defense: str, block: int) -> np.random.SeedSequence:
 class Inputs:
     """The run's data on its device, and its features, each computed once."""
 
-    def __init__(self, plan: Plan, device: torch.device) -> None:
+    def __init__(self, plan: Plan, device: torch.device, store: Path | None = None) -> None:
         self.plan = plan
         self.device = device
+        self.kept = KeptFeatures(store, device)
         self._made: dict[str, tuple[tuple[Tensor, Tensor], float]] = {}
         self._sums: dict[str, tuple[int, ...]] = {}
         self.making = 0.0
@@ -143,6 +147,8 @@ class BlockTask(Task):
         self._asked: dict[str, str] = {}
         self._seen: dict[str, str] = {}
         self.reported = 0
+        self.trusted: dict[str, str] = {}
+        """What is trusted beyond the clean training set, by the features that ask for it."""
 
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(seeds(*self._seeds))
@@ -153,7 +159,12 @@ class BlockTask(Task):
         start = time.perf_counter()
         self._seen[name] = self._inputs.code(self._registry, "features", name)
         self._making += time.perf_counter() - start
-        return self._use(f"features {name}", features_of(self._registry, name, example).compute)
+        features = features_of(self._registry, name, example)
+        if not features.dear:
+            return self._use(f"features {name}", features.compute)
+        self.trusted[name] = features.trusts()
+        kept = partial(self._inputs.kept.compute, name, features, told=self._progress)
+        return self._use(f"features {name}", kept)
 
     def images(self) -> tuple[Tensor, Tensor]:
         return self._use("images", images)

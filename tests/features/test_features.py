@@ -295,4 +295,4 @@ def test_the_plugin_registers_without_importing_torch():
         "print([features.name for features in plugin.harness_register_features()])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['raw', 'binarised', 'hog']"
+    assert done.stdout.strip() == "['raw', 'binarised', 'hog', 'pretrained']"

@@ -8,6 +8,7 @@ import time
 import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,22 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
 
     ``plan``: with the data set, without cells. ``threads``: how many a worker's computations may
     use; None for what the worker was started with. ``local``: whether all workers are on one
-    machine and share its GPUs.
+    machine and share its GPUs. ``store``: the evidence store, whose features those workers read
+    and keep that have its folder too.
     """
 
-    def __init__(self, plan: Plan, device: str, threads: int | None, *, local: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        device: str,
+        threads: int | None,
+        *,
+        local: bool,
+        store: Path | None = None,
+    ) -> None:
         self.name = f"harness-{plan.dataset.digest[:16]}-{plan.token[:16]}"
         self.plan, self.device, self.threads, self.local = plan, device, threads, local
+        self.store = store and store.absolute()
 
     def setup(self, worker: Worker) -> None:
         self._worker_name = worker.name
@@ -101,7 +112,7 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
 
             if self.threads is not None:
                 torch.set_num_threads(self.threads)
-            self._here = Here(self.plan, self.registry(), self._chosen(), progress)
+            self._here = Here(self.plan, self.registry(), self._chosen(), progress, self.store)
         self._here.progress = progress
         return self._here
 
