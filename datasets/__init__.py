@@ -6,6 +6,7 @@ from harness.datasets.cifar10 import Cifar10
 from harness.datasets.fashion_mnist import FashionMnist
 from harness.datasets.mnist import Mnist
 from harness.datasets.mnist17 import Mnist17
+from harness.datasets.npy import Npy
 from harness.datasets.npz import Npz
 from harness.datasets.sklearn_sets import SklearnSets
 from harness.datasets.tables import Csv, Parquet
@@ -13,6 +14,6 @@ from harness.datasets.tables import Csv, Parquet
 
 @hookimpl
 def harness_register_datasets() -> list[DatasetSource]:
-    """Those by name, and ``npz:``, ``csv:``, ``parquet:`` and ``sklearn:``."""
+    """Those by name, and ``npz:``, ``npy:``, ``csv:``, ``parquet:`` and ``sklearn:``."""
     named: list[DatasetSource] = [Mnist17(), Mnist(), FashionMnist(), Cifar10()]
-    return [*named, Npz(), Csv(), Parquet(), SklearnSets()]
+    return [*named, Npz(), Npy(), Csv(), Parquet(), SklearnSets()]

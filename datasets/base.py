@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.datasets import arrays, torch_sets
+from harness.datasets import arrays, checks, torch_sets
 from harness.datasets.domain import (
     UNDECLARED,
     Declaration,
@@ -22,6 +22,7 @@ from harness.datasets.domain import (
     range_of,
     whole_numbers,
 )
+from harness.datasets.mapped import Mapped
 from harness.errors import DataError, UsageError, unknown
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -37,6 +38,9 @@ class Dataset:
     the type can hold, and n is public. ``dataclasses.replace`` exchanges arrays and keeps the
     domain: that is a poisoned version of the same problem. Arrays are kept as they are now, and
     read-only: a change of them would be one that the digest does not tell.
+
+    ``files``: what ``x_train`` and ``x_test`` are mapped from, where they are; None once one of
+    them is exchanged. Then the values are checked while the digest is made, and raise DataError.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Dataset:
     y_test: NDArray[np.int64]
     label_names: tuple[str, ...]
     domain: Domain = UNDECLARED
+    files: Mapped | None = field(default=None, repr=False, compare=False)
     digest: str = field(init=False)
     """SHA-256 of the arrays' types, shapes and bytes, of the label names and of what the domain
     declares beyond them; not of ``name``."""
@@ -57,9 +62,20 @@ class Dataset:
             object.__setattr__(self, "domain", self._assumed())
         if self.domain.label_names != self.label_names:
             raise ValueError("label_names must be those of the domain")
+        if self.files is not None and not self.files.hold(self.x_train, self.x_test):
+            object.__setattr__(self, "files", None)
         object.__setattr__(self, "digest", self._digest())
 
+    def __getstate__(self) -> dict[str, Any]:
+        mapped = () if self.files is None else ("x_train", "x_test")  # these stay where they are
+        return {key: value for key, value in self.__dict__.items() if key not in mapped}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["files"] is not None:
+            state |= {
+                "x_train": state["files"].x_train.array,
+                "x_test": state["files"].x_test.array,
+            }
         self.__dict__.update(state)
         for key in _ARRAYS:  # which pickle makes anew, and so as arrays that may be changed
             state[key].flags.writeable = False
@@ -113,7 +129,7 @@ class Dataset:
         x = {key: arrays.features(name, key, value) for key, value in given.items()}
         said = {"y_train": y_train, "y_test": y_test}
         y = {key: arrays.label_array(name, key, value) for key, value in said.items()}
-        _check_shapes(name, x, y)
+        checks.shapes(name, x, y)
         coded = arrays.labels(name, y, label_set)
         if arrays.channels_are_first(name, x["x_train"].shape[1:], channels):
             x = {key: arrays.channels_last(array) for key, array in x.items()}
@@ -194,12 +210,16 @@ class Dataset:
         return Domain(self.label_names, example, str(kind), *range_of(kind), self.n_train, missing)
 
     def _digest(self) -> str:
-        sha = hashlib.sha256()
-        for part in (self.x_train, self.y_train, self.x_test, self.y_test):
+        sha, domain = hashlib.sha256(), self.domain
+        for key in _ARRAYS:
+            part = getattr(self, key)
             sha.update(f"{part.dtype.str}{part.shape}".encode())
-            sha.update(np.ascontiguousarray(part).data)
+            if self.files is not None and key in ("x_train", "x_test"):
+                for chunk in getattr(self.files, key).chunks(domain.lowest, domain.highest):
+                    sha.update(chunk.data)
+            else:
+                sha.update(np.ascontiguousarray(part).data)
         sha.update("\0".join(self.label_names).encode())
-        domain = self.domain
         if (domain.lowest, domain.highest) != range_of(domain.dtype):
             sha.update(f"range {domain.lowest!r} {domain.highest!r}".encode())
         if domain.n_public != self.n_train:
@@ -266,72 +286,43 @@ def checked(
     whole numbers. The labels that are ``declared``, else those of both arrays together, become
     0 ... c - 1 in increasing order; a training set need not hold all of them.
     """
-    x = {"x_train": x_train, "x_test": x_test}
-    y = {"y_train": y_train, "y_test": y_test}
-    _check_shapes(name, x, y)
-    limits = declared_range(name, declared.value_range, x_train.dtype)
-    x = {key: _checked_features(name, key, array, limits) for key, array in x.items()}
+    x, y = {"x_train": x_train, "x_test": x_test}, {"y_train": y_train, "y_test": y_test}
+    return _checked(name, x, y, declared, None)
+
+
+def checked_in_files(
+    name: str,
+    files: Mapped,
+    y_train: NDArray[Any],
+    y_test: NDArray[Any],
+    declared: Declaration = Declaration(),  # noqa: B008 - it is frozen
+) -> Dataset:
+    """The same with examples that stay in their files: they are read once, some at
+    a time, for the digest, and are checked then.
+    """
+    x = {"x_train": files.x_train.array, "x_test": files.x_test.array}
+    return _checked(name, x, {"y_train": y_train, "y_test": y_test}, declared, files)
+
+
+def _checked(
+    name: str,
+    x: Mapping[str, NDArray[Any]],
+    y: Mapping[str, NDArray[Any]],
+    declared: Declaration,
+    files: Mapped | None,
+) -> Dataset:
+    checks.shapes(name, x, y)
+    given = [array.dtype for array in x.values()]
+    limits = declared_range(name, declared.value_range, given[0])
+    if files is None:
+        x = {key: checks.features(name, key, array, limits) for key, array in x.items()}
     y = {key: whole_numbers(name, key, array) for key, array in y.items()}
-    if x["x_train"].dtype != x["x_test"].dtype:
-        raise DataError(
-            f"{name}: x_train is {x_train.dtype} and x_test is {x_test.dtype}; wanted one type"
-        )
+    kind, example = x["x_train"].dtype, x["x_train"].shape[1:]
+    if x["x_test"].dtype != kind:
+        raise DataError(f"{name}: x_train is {given[0]} and x_test is {given[1]}; wanted one type")
     labels = declared_labels(name, declared.label_set, tuple(y.items()))
-    kind, n_public = x["x_train"].dtype, declared_size(name, declared.n_public, len(y_train))
+    n_public = declared_size(name, declared.n_public, len(y["y_train"]))
     names = declared.label_names or tuple(str(label) for label in labels)
-    domain = Domain(names, tuple(x_train.shape[1:]), str(kind), *limits, n_public, declared.missing)
-    coded = {key: np.searchsorted(labels, array).astype(np.int64) for key, array in y.items()}
-    return Dataset(
-        name,
-        x["x_train"],
-        coded["y_train"],
-        x["x_test"],
-        coded["y_test"],
-        label_names=names,
-        domain=domain,
-    )
-
-
-def _check_shapes(name: str, x: Mapping[str, NDArray[Any]], y: Mapping[str, NDArray[Any]]) -> None:
-    for key, array in x.items():
-        if array.ndim < 2 or array.size == 0:
-            raise DataError(
-                f"{name}: {key} has shape {array.shape}; wanted (examples, ...), not empty"
-            )
-    for key, array in y.items():
-        if array.ndim != 1 or array.size == 0:
-            raise DataError(f"{name}: {key} has shape {array.shape}; wanted (examples,), not empty")
-    for part in ("train", "test"):
-        n_x, n_y = len(x[f"x_{part}"]), len(y[f"y_{part}"])
-        if n_x != n_y:
-            raise DataError(f"{name}: x_{part} has {n_x} examples and y_{part} has {n_y} labels")
-    shapes = {key: array.shape[1:] for key, array in x.items()}
-    if shapes["x_train"] != shapes["x_test"]:
-        raise DataError(
-            f"{name}: an example has shape {shapes['x_train']} in x_train and "
-            f"{shapes['x_test']} in x_test"
-        )
-
-
-def _checked_features(
-    name: str, key: str, x: NDArray[Any], limits: tuple[float, float]
-) -> NDArray[Any]:
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"{name}: {key} holds {x.dtype}; wanted uint8 or real numbers")
-    with np.errstate(over="ignore"):  # what float32 has no room for is found as an infinity below
-        values = np.ascontiguousarray(x, dtype=x.dtype if x.dtype == np.uint8 else np.float32)
-    bad = np.argwhere(~np.isfinite(values))
-    if bad.size:
-        where = tuple(int(i) for i in bad[0])
-        raise DataError(
-            f"{name}: {key} holds {x[where]} in example {where[0]}; "
-            f"wanted finite numbers up to {np.finfo(np.float32).max:.2g}"
-        )
-    outside = (values < limits[0]) | (values > limits[1])
-    if outside.any():
-        where = tuple(int(i) for i in np.argwhere(outside)[0])
-        raise DataError(
-            f"{name}: {key} holds {x[where]} in example {where[0]}; "
-            f"the range is {limits[0]:g} to {limits[1]:g}"
-        )
-    return values
+    domain = Domain(names, tuple(example), str(kind), *limits, n_public, declared.missing)
+    y = {key: np.searchsorted(labels, array).astype(np.int64) for key, array in y.items()}
+    return Dataset(name, **x, **y, label_names=names, domain=domain, files=files)

@@ -103,16 +103,29 @@ def load_npz(name: str, file: IO[bytes], declared: Declaration | None = None) ->
 
 
 def _array(name: str, archive: zipfile.ZipFile, key: str) -> NDArray[Any]:
-    """One array, read to its very end, because the archive's checksum is compared only there."""
     try:
         with archive.open(key + SUFFIX) as member:
-            array: NDArray[Any] = np.lib.format.read_array(member, allow_pickle=False)
-            trailing = bool(member.read())
+            return read_whole(name, key, member)
     except UNREADABLE as error:
-        if str(error).startswith("Object arrays"):
-            raise DataError(f"{name}: {key} holds pickled objects; wanted plain numbers") from None
-        reason = " ".join(str(error).split())  # some of these run over several lines
-        raise DataError(f"{name}: {key} is damaged ({reason})") from None
+        raise _damaged(name, key, error) from None
+
+
+def read_whole(name: str, key: str, file: IO[bytes]) -> NDArray[Any]:
+    """The array ``key`` in an open .npy file, read to the very end of it, because the checksum of
+    an archive is compared only there. Raises DataError.
+    """
+    try:
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        trailing = bool(file.read())
+    except UNREADABLE as error:
+        raise _damaged(name, key, error) from None
     if trailing:
         raise DataError(f"{name}: {key} is damaged (bytes follow the array)")
     return array
+
+
+def _damaged(name: str, key: str, error: BaseException) -> DataError:
+    if str(error).startswith("Object arrays"):
+        return DataError(f"{name}: {key} holds pickled objects; wanted plain numbers")
+    reason = " ".join(str(error).split())  # some of these run over several lines
+    return DataError(f"{name}: {key} is damaged ({reason})")

@@ -102,11 +102,11 @@ class Bagging(Defense[BaggingParameters]):
 
         p = self.params
         learner = task.learner(p.learner)
-        x, x_test = task.images() if learner.images else task.features(p.features)
         rng = task.rng()
         drawn = rng.integers(task.shape.n_train, size=(len(task.models), p.k))
         with task.phase("train"):
-            models = fit_all(learner, x[drawn], task.labels()[drawn], task.shape.n_labels, rng)
+            x, x_test = task.images(drawn) if learner.images else task.features(p.features, drawn)
+            models = fit_all(learner, x, task.labels()[drawn], task.shape.n_labels, rng)
         with task.phase("predict"):
             predicted = models.predict(x_test)
             votes = [(predicted == label).sum(0).cpu() for label in range(task.shape.n_labels)]

@@ -138,17 +138,24 @@ class Task(ABC):
         """This block's generator: a fresh one, in the same state, at every call."""
 
     @abstractmethod
-    def features(self, spec: str) -> tuple[Tensor, Tensor]:
+    def features(self, spec: str, rows: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
         """``name``, ``name(key=value)`` or ``auto``: features of training (n, d) and test (e, d).
 
         float32 on :attr:`device`; a fixed map of each example by itself, computed once a run.
         ``auto``: hog for images, else raw. Raises UsageError for what names no features and where
         the examples have no such features.
+
+        ``rows`` (any shape): those training examples alone, by their index, as (*rows.shape, d).
+        Ask so where few are needed: of a data set that is larger than memory, ``npy:FOLDER``, no
+        others are then read.
         """
 
     @abstractmethod
-    def images(self) -> tuple[Tensor, Tensor]:
-        """Raw examples as float32 images (n, channels, height, width), (e, ...) in [0, 1]."""
+    def images(self, rows: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
+        """Raw examples as float32 images (n, channels, height, width), (e, ...) in [0, 1].
+
+        ``rows``: as for :meth:`features`.
+        """
 
     def labels(self) -> Tensor:
         """:attr:`y_train` as a tensor on :attr:`device`."""

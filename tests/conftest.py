@@ -52,6 +52,16 @@ def tiny_npz(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def tiny_npy(tmp_path: Path) -> Path:
+    """The same arrays as in ``tiny_npz``, in a folder."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for key, array in tiny_arrays().items():
+        np.save(folder / f"{key}.npy", array)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test's own evidence store: what another test trained does not count."""

@@ -114,7 +114,7 @@ def options(function: _Function) -> _Function:
 @click.option(
     "--dataset",
     metavar="NAME",
-    help="See harness list; or npz:PATH, csv:PATH?label=COLUMN. Default: mnist17.",
+    help="See harness list; or npz:PATH, npy:FOLDER, csv:PATH?label=COLUMN. Default: mnist17.",
 )
 @options
 def command(suite: str | None, **chosen: Any) -> None:

@@ -71,15 +71,21 @@ class Here:
 
     def train(self, cell: Cell, models: range, index: int) -> Stored:
         """The block, trained now. Raises what ``gather`` does; TypeError, RuntimeError, UsageError
-        for arrays that cannot be kept, spoilt features, and code that was edited meanwhile.
+        for arrays that cannot be kept, spoilt features, and code that was edited meanwhile;
+        DataError for mapped examples that were.
         """
         assert cell.defense is not None
         calibration_s = self._calibration.seconds()
         memory = PeakMemory()
         memory.reset()
+        files = self.plan.dataset.files
+        if files is not None:
+            files.check_unchanged()
         task = BlockTask(self.inputs, self.registry, cell, models, index, self.progress)
         arrays = {key: np.asarray(value) for key, value in cell.defense.gather(task).items()}
         _refuse_objects(arrays)
+        if files is not None:
+            files.check_unchanged()
         spoilt = self.inputs.changed()
         if spoilt:
             names = " and ".join(sorted(spoilt))

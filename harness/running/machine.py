@@ -32,6 +32,20 @@ def choose_device(name: str) -> Any:
     return device
 
 
+def free_memory() -> int | None:
+    """The bytes that this process can still be given; None where the system does not say (any but
+    Linux).
+    """
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
 class PeakMemory:
     """The most memory that this process has used since :meth:`reset`, in MB.
 

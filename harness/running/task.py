@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
 
 from harness.defense import Shape, Task
+from harness.errors import UsageError
 from harness.features.tensors import images
 from harness.plugins.lookup import features_name, features_of, learner_of
 from harness.running.code_of_parts import code_of_features, code_of_learner
 from harness.running.kept_features import KeptFeatures
+from harness.running.machine import free_memory
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 Make = Callable[["NDArray[Any]"], "Tensor"]
 """From raw examples (n, ...) to what base models are given (n, ...)."""
+
+_READ = 2**26
+"""Bytes of raw examples that are read and made at once where they are drawn one by one."""
 
 
 class Progress(Protocol):
@@ -64,8 +69,8 @@ class Inputs:
         self.plan = plan
         self.device = device
         self.kept = KeptFeatures(store, device)
-        self._made: dict[str, tuple[tuple[Tensor, Tensor], float]] = {}
-        self._sums: dict[str, tuple[int, ...]] = {}
+        self._made: dict[tuple[str, str], tuple[Tensor, float]] = {}
+        self._sums: dict[tuple[str, str], tuple[int, int]] = {}
         self.making = 0.0
         """Seconds in which features were made so far."""
         self._codes: dict[tuple[str, str], str] = {}
@@ -75,26 +80,53 @@ class Inputs:
 
         ``name`` names the same thing in the whole run.
         """
-        if name not in self._made:
+        train, train_s = self._part(name, make, "train")
+        test, test_s = self.made_of_test(name, make)
+        return (train, test), train_s + test_s
+
+    def made_of_test(self, name: str, make: Make) -> tuple[Tensor, float]:
+        """The same of the test set alone."""
+        return self._part(name, make, "test")
+
+    def _part(self, name: str, make: Make, part: str) -> tuple[Tensor, float]:
+        if (name, part) not in self._made:
             start = time.perf_counter()
-            data = self.plan.dataset
-            train = self.compute(name, make, data.x_train)
-            test = self.compute(name, make, data.x_test)
-            both = train.to(self.device), test.to(self.device)
+            raw = getattr(self.plan.dataset, f"x_{part}")
+            made = self.compute(name, make, raw).to(self.device)
             seconds = time.perf_counter() - start
-            self._made[name] = (both, seconds)
-            self._sums[name] = _sums(both)
+            self._made[name, part] = made, seconds
+            self._sums[name, part] = _sum(made)
             self.making += seconds
-        return self._made[name]
+        return self._made[name, part]
+
+    def by_rows(self, name: str) -> bool:
+        """Whether training examples that are asked for are read and made one by one: they are
+        mapped, and not in memory yet under that name.
+        """
+        return self.plan.dataset.files is not None and (name, "train") not in self._made
+
+    def made_of_rows(self, name: str, make: Make, rows: NDArray[np.int64]) -> Tensor:
+        """What ``make`` makes of the training examples ``rows`` (any shape) of a mapped data set:
+        (*rows.shape, ...). Each is read and made once, however often it is drawn.
+        """
+        files = self.plan.dataset.files
+        assert files is not None
+        which, places = np.unique(rows, return_inverse=True)
+        size = files.x_train.array[0].nbytes
+        parts = [
+            self.compute(name, make, files.x_train.rows(some)).to(self.device)
+            for some in np.split(which, range(0, len(which), max(1, _READ // size))[1:])
+        ]
+        return torch.cat(parts)[places.reshape(rows.shape)]
 
     def changed(self) -> list[str]:
         """The features that are not any more as they were made: they are made again when they are
         asked for next. Whoever changed them must not leave anything that rests on them.
         """
-        names = [name for name, (both, _) in self._made.items() if _sums(both) != self._sums[name]]
-        for name in names:
-            del self._made[name]
-        return names
+        spoilt = [key for key, (made, _) in self._made.items() if _sum(made) != self._sums[key]]
+        for key in spoilt:
+            del self._made[key]
+        return sorted({name for name, _ in spoilt})
 
     def code(self, registry: Registry, kind: str, spec: str) -> str:
         """A digest of the code of the ``learner`` or the ``features`` of that name, as it was when
@@ -110,14 +142,24 @@ class Inputs:
         return make(x)
 
 
-def _sums(tensors: tuple[Tensor, Tensor]) -> tuple[int, ...]:
+def _sum(tensor: Tensor) -> tuple[int, int]:
     """What tells a change in place: how often PyTorch saw one, and, on the CPU, the content."""
-    found = []
-    for tensor in tensors:
-        found.append(tensor._version)
-        if tensor.device.type == "cpu":
-            found.append(zlib.crc32(tensor.contiguous().view(-1).numpy().view(np.uint8).data))
-    return tuple(found)
+    if tensor.device.type != "cpu":
+        return tensor._version, 0
+    return tensor._version, zlib.crc32(tensor.contiguous().view(-1).numpy().view(np.uint8).data)
+
+
+def _check_room(name: str, n: int, d: int) -> None:
+    """Raises UsageError where n training examples of d numbers, and a copy, do not fit in memory:
+    of a mapped data set there may be any number.
+    """
+    needed, free = 2 * n * d * 4, free_memory()
+    if free is not None and needed > free:
+        raise UsageError(
+            f"{name} of all {n:,} training examples take {needed / 1e9:.3g} GB of memory while "
+            f"they are made, and {free / 1e9:.3g} GB are free; bagging needs those alone that it "
+            "draws"
+        )
 
 
 class BlockTask(Task):
@@ -153,29 +195,37 @@ class BlockTask(Task):
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(seeds(*self._seeds))
 
-    def features(self, spec: str) -> tuple[Tensor, Tensor]:
+    def features(self, spec: str, rows: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
         example = self.shape.example
         name = features_name(self._registry, spec, example)
         start = time.perf_counter()
         self._seen[name] = self._inputs.code(self._registry, "features", name)
         self._making += time.perf_counter() - start
         features = features_of(self._registry, name, example)
-        if not features.dear:
-            return self._use(f"features {name}", features.compute)
-        self.trusted[name] = features.trusts()
-        kept = partial(self._inputs.kept.compute, name, features, told=self._progress)
-        return self._use(f"features {name}", kept)
+        make: Make = features.compute
+        if features.dear:
+            self.trusted[name] = features.trusts()
+            make = partial(self._inputs.kept.compute, name, features, told=self._progress)
+        return self._use(f"features {name}", make, partial(features.count, example), rows)
 
-    def images(self) -> tuple[Tensor, Tensor]:
-        return self._use("images", images)
+    def images(self, rows: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
+        return self._use("images", images, lambda: self.shape.dimension, rows)
 
-    def _use(self, name: str, make: Make) -> tuple[Tensor, Tensor]:
+    def _use(
+        self, name: str, make: Make, count: Callable[[], int], rows: NDArray[np.int64] | None
+    ) -> tuple[Tensor, Tensor]:
+        # Cells share what is made of whole sets: that it took time is told by itself and is no
+        # cell's own. Rows are the block's own, also the reading of them.
         start = time.perf_counter()
-        both, seconds = self._inputs.made(name, make)
+        if rows is not None and self._inputs.by_rows(name):
+            x_test, self.shared[name] = self._inputs.made_of_test(name, make)
+            self._making += time.perf_counter() - start
+            return self._inputs.made_of_rows(name, make, rows), x_test
+        if self._inputs.by_rows(name):
+            _check_room(name, self.shape.n_train, count())
+        (x, x_test), self.shared[name] = self._inputs.made(name, make)
         self._making += time.perf_counter() - start
-        # Cells share features: what they cost is told by itself and is no cell's own.
-        self.shared[name] = seconds
-        return both
+        return x if rows is None else x[rows], x_test
 
     def learner(self, spec: str) -> Learner:
         self._learners.append(learner_of(self._registry, spec))
@@ -213,8 +263,6 @@ class BlockTask(Task):
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
-            import torch
-
             torch.cuda.synchronize(self.device)
 
     def advance(self, models: int) -> None:

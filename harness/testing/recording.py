@@ -64,15 +64,18 @@ class RecordingTask(BlockTask):
             for key in ("x_train", "y_train", "x_test")
         }
 
-    def features(self, spec: str) -> tuple[Tensor, Tensor]:
-        return self._lend(f"features {spec}", super().features(spec))
+    def features(self, spec: str, rows: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
+        return self._lend(f"features {spec}", super().features(spec, rows), rows)
 
-    def images(self) -> tuple[Tensor, Tensor]:
-        return self._lend("images", super().images())
+    def images(self, rows: NDArray[np.int64] | None = None) -> tuple[Tensor, Tensor]:
+        return self._lend("images", super().images(rows), rows)
 
-    def _lend(self, name: str, both: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _lend(
+        self, name: str, both: tuple[Tensor, Tensor], rows: NDArray[np.int64] | None
+    ) -> tuple[Tensor, Tensor]:
         for part, values in zip(("training", "test"), both, strict=True):
-            self._lent.setdefault(f"{name} of the {part} set", (values, values.clone()))
+            if part == "test" or rows is None:  # rows are the block's own
+                self._lent.setdefault(f"{name} of the {part} set", (values, values.clone()))
         return both
 
     def learner(self, spec: str) -> Learner:

@@ -17,6 +17,7 @@ def test_the_sources_come_through_the_hook():
         "fashion-mnist": False,
         "cifar10": False,
         "npz": True,
+        "npy": True,
         "csv": True,
         "parquet": True,
         "sklearn": True,

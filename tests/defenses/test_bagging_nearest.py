@@ -158,11 +158,14 @@ class Whole(Task):
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(0)
 
-    def features(self, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(
+        self, spec: str, rows: NDArray[np.int64] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         made = features_of(self._registry, spec, self.shape.example)
-        return made.compute(self.x_train), made.compute(self.x_test)
+        x = made.compute(self.x_train)
+        return x if rows is None else x[rows], made.compute(self.x_test)
 
-    def images(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def images(self, rows: NDArray[np.int64] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         raise NotImplementedError
 
     def learner(self, spec: str) -> Learner:

@@ -37,12 +37,16 @@ class Alone(Task):
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(self._seed)
 
-    def features(self, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(
+        self, spec: str, rows: NDArray[np.int64] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         made = features_of(self._registry, spec, self.shape.example)
-        return made.compute(self.x_train), made.compute(self.x_test)
+        x = made.compute(self.x_train)
+        return x if rows is None else x[rows], made.compute(self.x_test)
 
-    def images(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return tensors.images(self.x_train), tensors.images(self.x_test)
+    def images(self, rows: NDArray[np.int64] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        x = tensors.images(self.x_train)
+        return x if rows is None else x[rows], tensors.images(self.x_test)
 
     def learner(self, spec: str) -> Learner:
         return learner_of(self._registry, spec)

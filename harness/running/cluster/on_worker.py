@@ -57,8 +57,14 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
         store: Path | None = None,
     ) -> None:
         self.name = f"harness-{plan.dataset.digest[:16]}-{plan.token[:16]}"
-        self.plan, self.device, self.threads, self.local = plan, device, threads, local
+        self.plan: Plan | bytes = plan
+        self.device, self.threads, self.local = device, threads, local
         self.store = store and store.absolute()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a worker cannot open, such as mapped files that it does not have, is said when it is
+        # asked for a cell: here it would end the worker.
+        return vars(self) | {"plan": pickle.dumps(self.opened())}
 
     def setup(self, worker: Worker) -> None:
         self._worker_name = worker.name
@@ -86,7 +92,7 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
         from harness.running.same_code import made_again
 
         try:
-            again = made_again(self.plan, cell, self.registry(), self.device)
+            again = made_again(self.opened(), cell, self.registry(), self.device)
         except HarnessError as error:
             return str(error)
         if again.distribution != cell.distribution:
@@ -94,6 +100,13 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
         if again.key != cell.key:
             return f"the code of {cell.label}, or a library under it, is not what it is in the run"
         return None
+
+    def opened(self) -> Plan:
+        """The plan, with its data. Raises HarnessError where they are not to be had here."""
+        if isinstance(self.plan, bytes):
+            plan: Plan = pickle.loads(self.plan)  # noqa: S301 - as above
+            self.plan = plan
+        return self.plan
 
     def registry(self) -> Registry:
         """The plugins that are installed here."""
@@ -112,7 +125,8 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
 
             if self.threads is not None:
                 torch.set_num_threads(self.threads)
-            self._here = Here(self.plan, self.registry(), self._chosen(), progress, self.store)
+            plan = self.opened()
+            self._here = Here(plan, self.registry(), self._chosen(), progress, self.store)
         self._here.progress = progress
         return self._here
 
