@@ -4,13 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from torchvision import models
 
 from harness.cli.program import program
+from harness.datasets.base import Dataset
 from harness.errors import HarnessError, UsageError
+from harness.features import pretrained
+from harness.features.network import Network
 from harness.plugins.alternatives import expand
+from harness.plugins.lookup import Installed
 from harness.plugins.registry import Registry, load_dataset
 from harness.plugins.suites import DEFAULT, Suite, built_in, load_suite
+from harness.results.cells import shape_of
 from harness.running.plan import make_plan
 from harness.running.session import prepare
 from harness.threats import Threat
@@ -26,15 +33,36 @@ cells = ["bagging[k=5,n_models=20]", "dpa"]
 """
 
 
+@pytest.fixture
+def weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published networks, which would be downloaded, are as small ones."""
+
+    def small(model: str, weights: str | None) -> Network:
+        assert model in models.list_models()
+        return Network(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 139**2, 2)), "")
+
+    monkeypatch.setattr(pretrained, "load", small)
+
+
+def data_of(name: str, registry: Registry) -> Dataset:
+    """The data set; for one that is downloaded, two images of its shape and its ten labels."""
+    if name == "mnist17":
+        return load_dataset(registry, name, None)
+    x = np.zeros((2, *{"mnist": (28, 28), "cifar10": (32, 32, 3)}[name]), np.uint8)
+    return Dataset.from_arrays(x, [0, 1], x, [0, 1], name=name, label_set=range(10))
+
+
 @pytest.mark.parametrize("name", built_in())
-def test_a_built_in_suite_can_be_planned_as_it_stands(name: str, registry: Registry) -> None:
+def test_a_built_in_suite_can_be_planned_as_it_stands(
+    name: str, registry: Registry, weights: None
+) -> None:
     suite = load_suite(name)
     assert suite.name == name
     assert suite.summary.endswith(".")
     plan = make_plan(
         registry,
         suite.cells,
-        load_dataset(registry, suite.dataset, None),
+        data_of(suite.dataset, registry),
         threats=[Threat(t) for t in suite.threats],
         alpha=suite.alphas,
         seed=suite.seeds,
@@ -46,6 +74,35 @@ def test_what_harness_run_does_without_arguments_is_the_papers_comparison() -> N
     suite = load_suite(DEFAULT)
     assert suite.cells == ("bagging", "dp", "label-flip", "feature-flip")
     assert suite.threats == ("modify", "any", "label-flip")
+
+
+@pytest.mark.parametrize(("name", "k"), [("mnist", 100), ("cifar10", 1000)])
+def test_figure_2_varies_one_parameter_at_a_time_and_trains_no_model_twice(
+    name: str, k: int, registry: Registry
+) -> None:
+    suite = load_suite(f"jia2021-figure2-{name}")
+    data = data_of(name, registry)
+    shape = shape_of(data)
+    cells = make_plan(
+        registry, suite.cells, data, threats=[Threat.ANY], alpha=suite.alphas, seed=suite.seeds
+    ).cells
+    varied: dict[tuple[str, ...], set[float]] = {}
+    trained: dict[tuple[str, range], int] = {}
+    for cell in cells:
+        assert cell.defense is not None
+        params = cell.defense.params.model_dump()
+        here = {"k": params["k"], "n_models": params["n_models"], "alpha": cell.alpha}
+        base = {"k": k, "n_models": 1000, "alpha": 0.001}
+        names = tuple(key for key in base if here[key] != base[key])
+        assert len(names) <= 1
+        varied.setdefault(names, set()).update(here[key] for key in names)
+        for block in cell.defense.blocks(shape, Installed(registry, shape.example)):
+            trained[cell.blocks_stem, block] = len(block)
+    assert {names: len(values) for names, values in varied.items()} == {
+        (): 0, ("k",): 2, ("n_models",): 2, ("alpha",): 2,
+    }  # fmt: skip
+    # Three k of 1,000 models each. Only a last block that is cut short has models of its own.
+    assert 3000 <= sum(trained.values()) < 3010
 
 
 def test_a_file_says_all_of_a_comparison(tmp_path: Path) -> None:
