@@ -170,9 +170,9 @@ class Pretrained(Features):
             network = load(self.model, self.weights)
             if self._content is None:  # before hooks and formats, which are no part of it
                 self._content = digest_of(network.module)
-            tapped = Tapped(network.module, self.layer)
-            network.module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._loaded = network, tapped
+            self._loaded = network, Tapped(network.module, self.layer)
+        network, _ = self._loaded  # which a plan loads before a device is chosen
+        network.module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self._loaded
 
     def _side(self, example: tuple[int, ...]) -> int:

@@ -75,6 +75,8 @@ class Pool:
     upcoming: Iterator[tuple[Cell, Sequence[tuple[int, range]]]] = field(default=iter(()))
     _flights: dict[_Key, _Flight] = field(default_factory=dict, init=False)
     _by_name: dict[str, _Flight] = field(default_factory=dict, init=False)
+    _waiting: set[_Key] = field(default_factory=set, init=False)
+    """Those of the flights that are not made: counted for every event, so never gone through."""
     _queue: SimpleQueue[tuple[str, Any]] = field(default_factory=SimpleQueue, init=False)
     _begun: dict[str, float] = field(default_factory=dict, init=False)
     _ended: dict[str, float] = field(default_factory=dict, init=False)
@@ -103,6 +105,7 @@ class Pool:
             self.client.cancel(futures, force=True, asynchronous=False)
             self._restart(running)
         self._flights.clear()
+        self._waiting.clear()
 
     def expect(self, cell: Cell, blocks: Sequence[tuple[int, range]]) -> None:
         for index, models in blocks:
@@ -140,6 +143,7 @@ class Pool:
         if key not in self._flights:
             name = f"{cell.label} {index} {uuid4().hex[:8]}"
             self._flights[key] = self._by_name[name] = _Flight(cell, index, models, key, name)
+            self._waiting.add(key)
             self._submit(self._flights[key])
         return self._flights[key]
 
@@ -164,7 +168,11 @@ class Pool:
             priority=-order,
             pure=False,
         )
-        flight.future.add_done_callback(lambda _: self._queue.put(("done", flight)))
+        self._watch(flight.future, flight)
+
+    def _watch(self, future: Future, flight: _Flight) -> None:
+        """Has an event come when it is done: once, so again for what is lost and done again."""
+        future.add_done_callback(lambda _: self._queue.put(("done", flight)))
 
     def _step(self) -> None:
         """Waits a moment for whatever happens next, and deals with it."""
@@ -183,15 +191,13 @@ class Pool:
 
     def _look_ahead(self) -> None:
         """Keeps the workers in work: two blocks for each thread."""
-        waiting = sum(one.made is None for one in self._flights.values())
-        while waiting < 2 * max(1, self._threads()):
+        while len(self._waiting) < 2 * max(1, self._threads()):
             following = next(self.upcoming, None)
             if following is None:
                 return
             cell, blocks = following
             with suppress(HarnessError):  # it will be said in the cell's own turn
                 self.expect(cell, blocks)
-            waiting += len(blocks)
 
     def _threads(self) -> int:
         """Threads that train, all workers together; asked about now and then."""
@@ -216,13 +222,16 @@ class Pool:
 
     def _arrive(self, flight: _Flight) -> None:
         future = flight.future
-        if flight.key not in self._flights or future is None or not future.done():
+        if flight.key not in self._flights or future is None:
+            return
+        if not future.done():  # the worker died with it just now; it is trained again
+            self._watch(future, flight)
             return
         made: Made | None
         try:
             made = future.result(timeout=_GATHER_S)
-        except TimeoutError:  # the worker died with it; it is trained again
-            future.add_done_callback(lambda _: self._queue.put(("done", flight)))
+        except TimeoutError:  # the same, while it was fetched
+            self._watch(future, flight)
             return
         except KilledWorker:
             future.release()  # the error holds on to it otherwise, and so does the scheduler
@@ -235,6 +244,7 @@ class Pool:
         if made is None:
             return
         flight.made, flight.worker, flight.future = made, None, None
+        self._waiting.discard(flight.key)
         self._ended[flight.cell.blocks_stem] = time.monotonic()
         if made.stored is not None:
             self.keeping.put(*flight.key, made.stored)
@@ -286,6 +296,7 @@ class Pool:
         self._end(mine)
         for one in mine:
             del self._flights[one.key], self._by_name[one.name]
+            self._waiting.discard(one.key)
 
     def _end(self, flights: Sequence[_Flight]) -> None:
         unfinished = [one for one in flights if one.made is None]

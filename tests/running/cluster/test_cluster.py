@@ -12,7 +12,7 @@ from threading import Thread
 
 import dask
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, Future, LocalCluster
 
 import harness
 from harness.datasets.base import Dataset
@@ -134,6 +134,25 @@ def test_a_block_whose_worker_is_killed_is_trained_again(
     there = harness.run(cell, dataset=tiny, client=client)
     killer.join()
     assert curves(there) == curves(harness.run(cell, dataset=tiny))
+
+
+def test_a_result_that_died_with_its_worker_is_waited_for(
+    client: Client, tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event that a block is done comes before a worker's death that takes its result away."""
+    asked = set()
+    done = Future.done
+
+    def lost_at_first(future: Future) -> bool:
+        first = future.key not in asked
+        asked.add(future.key)
+        return done(future) and not first
+
+    monkeypatch.setattr(Future, "done", lost_at_first)
+    there = harness.run("rascal[n_models=3]", dataset=tiny, client=client, timeout=60)
+    assert len(asked) == 3
+    monkeypatch.undo()
+    assert curves(there) == curves(harness.run("rascal[n_models=3]", dataset=tiny))
 
 
 def test_a_block_that_kills_its_workers_fails_its_cell_alone(client: Client, tiny: Dataset) -> None:
