@@ -18,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 
 class Shown(Protocol):
@@ -109,9 +110,11 @@ def show_progress() -> Iterator[Shown]:
     if not console.is_terminal:
         yield PlainProgress()
         return
+    # A long label leaves the numbers beside it their room.
+    label = Column(no_wrap=True, overflow="ellipsis", max_width=max(24, console.width - 56))
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=label),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
