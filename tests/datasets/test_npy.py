@@ -49,11 +49,11 @@ def message(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("arrays", [BYTES, FLOATS, FLOATS | DECLARED])
-@pytest.mark.parametrize("chunk", [1, 200, 2**22])
+@pytest.mark.parametrize("chunk", [1, 300, 2**22])
 def test_is_what_npz_makes_of_the_same_arrays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrays: dict[str, Any], chunk: int
 ) -> None:
-    """Whether an example, some or all are read at once."""
+    """Whether an example, twelve of forty, or all are read at once."""
     monkeypatch.setattr(mapped, "_CHUNK", chunk)
     data = load(save(tmp_path / "mine", **arrays))
     np.savez(tmp_path / "mine.npz", **arrays)

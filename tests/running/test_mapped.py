@@ -95,8 +95,11 @@ def test_bagging_reads_what_it_draws_and_nothing_else(
     drawn = np.unique(task.rng().integers(mapped.n_train, size=(4, 3)))
     assert read == drawn.tolist()  # each once
     assert inputs.seen == [mapped.n_test, len(drawn)]
+    monkeypatch.setattr(tasks, "_READ", 4 * mapped.x_train[0].nbytes)
     bagging.gather(task)
-    assert inputs.seen == [mapped.n_test, len(drawn), len(drawn)]
+    parts = inputs.seen[2:]
+    assert sum(parts) == len(drawn)
+    assert max(parts) == 4
 
 
 def test_what_is_in_memory_already_is_not_read_again(registry: Registry, mapped: Dataset) -> None:
@@ -185,15 +188,22 @@ class Meddler(Defense[Parameters]):
         return PointwiseCertificate("none", threat, DETERMINISTIC, zeros, zeros)
 
 
+class Witness(Meddler):
+    """Does not get so far."""
+
+    name = "witness"
+
+    def gather(self, task: Task) -> Arrays:
+        raise AssertionError("it reads a file that was changed")
+
+
 @pytest.mark.parametrize("key", ["x_train", "x_test"])
 def test_a_file_that_changes_during_a_run_fails_what_is_trained_then_and_later(
     tiny_npy: Path, store: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setattr(Meddler, "path", tiny_npy / f"{key}.npy", raising=False)
-    before, after = "bagging[k=5,n_models=20]", "bagging[k=6,n_models=20]"
-    run = harness.run(
-        [before, Meddler, after], dataset=f"npy:{tiny_npy}", threats="any", on_error="keep"
-    )
+    cells = ["bagging[k=5,n_models=20]", Meddler, Witness]
+    run = harness.run(cells, dataset=f"npy:{tiny_npy}", threats="any", on_error="keep")
     error = f"npy:{tiny_npy}: {key} was changed after it was opened ({tiny_npy / key}.npy); "
-    assert run.failures == dict.fromkeys(["meddler", after], f"{error}run it again")
+    assert run.failures == dict.fromkeys(["meddler", "witness"], f"{error}run it again")
     assert {path.parent.name.partition("-")[0] for path in store.rglob("*.npz")} == {"bagging"}

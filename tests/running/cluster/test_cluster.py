@@ -16,6 +16,7 @@ from distributed import Client, Future, LocalCluster
 
 import harness
 from harness.datasets.base import Dataset
+from harness.datasets.npy import Npy
 from harness.errors import CellFailed, ClusterError
 from harness.running.cluster import connecting
 from harness.running.quiet import Quiet
@@ -117,6 +118,19 @@ def test_the_same_bytes_as_in_this_process(client: Client, tiny: Dataset) -> Non
     there = harness.run(cells, dataset=tiny, client=client)
     assert curves(there) == curves(harness.run(cells, dataset=tiny))
     assert any(note.startswith("2 workers; dashboard: ") for note in there.notes)
+
+
+def test_examples_stay_in_files_that_workers_share(
+    client: Client, tiny_npy: Path, tiny_npz: Path
+) -> None:
+    cell = "bagging[n_models=600,k=5]"  # two blocks
+    there = harness.run(cell, dataset=f"npy:{tiny_npy}", client=client, store="off")
+    here = harness.run(cell, dataset=f"npz:{tiny_npz}", store="off")
+    assert curves(there) == curves(here)
+    data = Npy().load(str(tiny_npy), None)
+    (tiny_npy / "x_train.npy").rename(tiny_npy / "elsewhere.npy")
+    with pytest.raises(ClusterError, match=r"^worker tcp://\S+: npy:\S+: x_train is not to be had"):
+        harness.run(cell, dataset=data, client=client, store="off")
 
 
 def test_a_block_whose_worker_is_killed_is_trained_again(
