@@ -92,7 +92,8 @@ def factory_of(model: str) -> Callable[[], Any]:
     """The function that ``MODULE:FUNCTION`` names. Raises UsageError."""
     module, _, name = model.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        with redirect_stdout(sys.stderr):
+            found = getattr(importlib.import_module(module), name)
     except Exception as error:  # an import runs the module's own code
         raise UsageError(
             f"features pretrained: model {model!r} cannot be imported: {_line(error)}"
@@ -104,8 +105,11 @@ def factory_of(model: str) -> Callable[[], Any]:
 
 
 def module_of(model: str) -> ModuleType | None:
-    """The module of a user's function; None for a model of torchvision."""
-    return importlib.import_module(model.partition(":")[0]) if ":" in model else None
+    """The module of a user's function; None for a model of torchvision. Raises UsageError."""
+    if ":" not in model:
+        return None
+    factory_of(model)
+    return sys.modules[model.partition(":")[0]]
 
 
 def _fill(module: nn.Module, weights: str) -> None:

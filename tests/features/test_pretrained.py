@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+import harness
 from harness.errors import UsageError
 from harness.features.network import digest_of, load
 from harness.features.pretrained import BATCH, IMAGENET_MEAN, IMAGENET_STD, Pretrained
@@ -188,6 +189,12 @@ def test_models_that_are_none(parameters, message):
     with pytest.raises(UsageError, match=message) as told:
         Pretrained(**parameters).compute(GREY)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("model", ["resnet19", "nowhere:make"])
+def test_a_plan_refuses_them_in_one_line(model, tiny):
+    with pytest.raises(UsageError, match=r"unknown model|cannot be imported"):
+        harness.run(f"dpa[n_models=5,features=pretrained(model={model!r})]", dataset=tiny)
 
 
 @pytest.mark.parametrize(
