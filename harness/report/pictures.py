@@ -6,6 +6,9 @@ from matplotlib.figure import Figure
 
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.cost_figure import cost_figure
+from harness.report.impact import nothing_else
+from harness.report.impact_figure import impact_figure
+from harness.report.impact_figure import worth_drawing as varied
 from harness.report.pareto_figure import pareto_figure, worth_drawing
 from harness.report.sweep_figure import sweep_figure
 from harness.report.sweep_figure import worth_drawing as swept
@@ -16,6 +19,7 @@ TITLES = {
     "certified_accuracy": "Certified accuracy against the number of poisoned examples",
     "cost": "Seconds and memory of each defense",
     "pareto": "Certified accuracy at r against r: the Pareto front",
+    "impact": "Certified accuracy with each parameter varied by itself",
     "sweep": "Median radius, accuracy and cost against the parameter that was swept",
 }
 """By its name what a figure shows."""
@@ -27,6 +31,8 @@ def pictures(result: RunResult) -> dict[str, Figure]:
     drawn = {"certified_accuracy": accuracy_figure(result), "cost": cost_figure(result)}
     if worth_drawing(result):
         drawn["pareto"] = pareto_figure(result)
-    if swept(result):
+    if varied(result):
+        drawn["impact"] = impact_figure(result)
+    if swept(result) and not ("impact" in drawn and nothing_else(result)):
         drawn["sweep"] = sweep_figure(result)
     return drawn

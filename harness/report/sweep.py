@@ -74,7 +74,7 @@ def sweeps(result: RunResult) -> list[Sweep]:
             families.setdefault(family, []).append(cell)
     found: dict[tuple[str, bool], list[Line]] = {}
     for (run, defense), cells in families.items():
-        differing = _differing(cells)
+        differing = differing_of(cells)
         if not differing:
             continue
         parameter = _most(differing)
@@ -84,15 +84,21 @@ def sweeps(result: RunResult) -> list[Sweep]:
             named = Line(prefix + line.name, line.points)
             found.setdefault((parameter, pointwise), []).append(named)
     made = [
-        Sweep(parameter, pointwise, _values(lines), lines)
+        Sweep(parameter, pointwise, in_order(p.x for line in lines for p in line.points), lines)
         for (parameter, pointwise), lines in found.items()
     ]
     return [sweep for sweep in made if _worth(sweep)]
 
 
 def _worth(sweep: Sweep) -> bool:
-    enough = _ENOUGH if sweep.numeric else _ENOUGH_NAMED
-    return any(len({point.x for point in line.points}) >= enough for line in sweep.lines)
+    return any(enough([point.x for point in line.points]) for line in sweep.lines)
+
+
+def enough(values: Iterable[Value]) -> bool:
+    """Whether they are worth drawing: three values of a number, two of anything else."""
+    found = set(values)
+    named = any(isinstance(value, str) for value in found)
+    return len(found) >= (_ENOUGH_NAMED if named else _ENOUGH)
 
 
 def _rows(result: RunResult) -> dict[str, dict[str, dict[str, Row]]]:
@@ -104,7 +110,7 @@ def _rows(result: RunResult) -> dict[str, dict[str, dict[str, Row]]]:
     return found
 
 
-def _settings(cell: Mapping[str, Any]) -> dict[str, Value]:
+def settings_of(cell: Mapping[str, Any]) -> dict[str, Value]:
     """The cell's parameters, and its alpha if it is known."""
     named = dict(cell.get("params") or {})
     if cell.get(ALPHA) is not None:
@@ -120,9 +126,9 @@ def _value(value: Any) -> Value:
     return "none" if value is None else json.dumps(value)
 
 
-def _differing(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Value]]:
+def differing_of(cells: Sequence[Mapping[str, Any]]) -> dict[str, list[Value]]:
     """The parameters in which the cells differ, each with its values."""
-    settings = [_settings(cell) for cell in cells]
+    settings = [settings_of(cell) for cell in cells]
     names = dict.fromkeys(name for one in settings for name in one)
     values = {
         name: list(dict.fromkeys(one.get(name, "none") for one in settings)) for name in names
@@ -149,7 +155,7 @@ def _lines(
     """The lines of one defense, named by what tells them apart; and whether each is pointwise."""
     points: dict[tuple[str, str, bool], list[Point]] = {}
     for cell in cells:
-        settings, label = _settings(cell), str(cell["label"])
+        settings, label = settings_of(cell), str(cell["label"])
         shared = _called({name: settings.get(name, "none") for name in rest})
         for certificate, by_threat in rows[label].items():
             one = next(iter(by_threat.values()))
@@ -172,9 +178,9 @@ def _text(value: Value) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _values(lines: Iterable[Line]) -> list[Value]:
-    """Every value on the lines: numbers rising; as texts, in their order, where not all are."""
-    values = list(dict.fromkeys(point.x for line in lines for point in line.points))
+def in_order(given: Iterable[Value]) -> list[Value]:
+    """The values, each once: numbers rising; as texts, in their order, where not all are."""
+    values = list(dict.fromkeys(given))
     numbers = [value for value in values if not isinstance(value, str)]
     return sorted(numbers) if len(numbers) == len(values) else list(values)
 
