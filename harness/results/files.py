@@ -31,15 +31,20 @@ class Stored:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all. Raises NoSpaceError, RunFolderError."""
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Writes a file whole or not at all. Raises NoSpaceError, RunFolderError.
+
+    ``durable``: also where the machine loses its power in the next seconds. Otherwise such a file
+    may be damaged then, and whoever reads it must notice.
+    """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:16]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         with suppress(OSError):

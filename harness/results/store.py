@@ -66,7 +66,8 @@ class Blocks:
     def put(self, stem: str, index: int, models: range, stored: Stored) -> None:
         """Keeps a block. Raises NoSpaceError, RunFolderError; then nothing of it is there."""
         path, content = self._file(stem, index, models), npz_bytes(stored.arrays, stored.meta)
-        _again(lambda: write_atomically(path, content))
+        # Not durable: a run writes thousands, and a damaged one is noticed and trained again.
+        _again(lambda: write_atomically(path, content, durable=False))
 
     def drop(self, stem: str) -> None:
         """Removes the blocks of that cell."""

@@ -203,7 +203,9 @@ class Workshop:
             if part is not None:
                 self.progress.advance(len(models))
                 return part
-            part = (self.executor or self._here).train(cell, models, index)
+            if self.executor is not None:  # which keeps blocks as they come, in whatever order
+                return self.executor.train(cell, models, index)
+            part = self._here.train(cell, models, index)
             self.keeping.put(cell.blocks_stem, index, models, part)
         return part
 

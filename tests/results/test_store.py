@@ -142,7 +142,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(NoSpaceError):
         kept.put(STEM, 0, range(4), PART)
     assert list((kept.path / STEM).iterdir()) == []
