@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import harness
 from harness.cli.program import program
 from harness.datasets.base import Dataset
+from harness.datasets.npy import Npy
 from harness.running.quiet import Quiet
 
 NETS = Path(__file__).parents[1] / "features"
@@ -68,6 +69,20 @@ def test_rows_are_computed_once_for_all_runs_of_a_store(
     without = run(tiny, DPA, tmp_path / "4", store="off", progress=notes)
     assert curves(without) == curves(first)
     assert any("no store keeps them" in text for text in notes.notes)
+
+
+def test_rows_that_are_drawn_are_kept_as_well(
+    tiny: Dataset, tiny_npy: Path, tmp_path: Path, notes: Told
+) -> None:
+    """Of a data set that stays in its files: no others are computed, and each once for all runs."""
+    data, store = Npy().load(str(tiny_npy), None), tmp_path / "store"
+    few = BAGGING.replace("n_models=20", "n_models=4")
+    first = run(data, few, tmp_path / "1", store=store, progress=notes)
+    assert tiny.n_test < notes.computed <= tiny.n_test + 4 * 5
+    notes.computed = 0
+    run(data, few, tmp_path / "2", store=store, fresh=True, progress=notes)
+    assert notes.computed == 0
+    assert curves(first) == curves(run(tiny, few, tmp_path / "3", store="off"))
 
 
 def test_another_network_has_rows_of_its_own(tiny: Dataset, tmp_path: Path, notes: Told) -> None:
