@@ -70,6 +70,12 @@ def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return path
 
 
+@pytest.fixture(autouse=True)
+def no_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run times no models, which takes seconds: tests/running/test_estimate.py has that."""
+    monkeypatch.setattr("harness.cli.estimates.print_estimates", lambda planned: None)
+
+
 @pytest.fixture(scope="session")
 def registry() -> Registry:
     return load_registry()

@@ -98,7 +98,7 @@ _OPTIONS = (
     click.option(
         "--fresh", is_flag=True, help="Start over, whatever the folder and the store hold."
     ),
-    click.option("--dry-run", is_flag=True, help="Show the plan and stop."),
+    click.option("--dry-run", is_flag=True, help="Show the plan and what it will take, and stop."),
 )
 
 
@@ -164,10 +164,12 @@ def plan(
 
 def show(planned: Session) -> None:
     """What ``--dry-run`` shows."""
+    from harness.cli.estimates import print_estimates
     from harness.cli.output import print_plan
 
     assert planned.folder is not None
     print_plan(planned.plan, planned.registry, planned.folder)
+    print_estimates(planned)
 
 
 def execute(planned: Session) -> bool:

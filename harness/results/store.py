@@ -50,8 +50,8 @@ class Blocks:
     def get(self, stem: str, index: int, models: range) -> Stored | None:
         """The block of that cell, place and base models, or None. Raises RunFolderError."""
         path = self._file(stem, index, models)
-        stored = read_npz(path)
-        if stored is None or not stored.meta:
+        stored = self.peek(stem, index, models)
+        if stored is None:
             try:
                 broken = path.exists()
             except OSError as error:
@@ -62,6 +62,11 @@ class Blocks:
         with suppress(OSError):
             os.utime(path)  # it was wanted today: what was not for long is pruned first
         return stored
+
+    def peek(self, stem: str, index: int, models: range) -> Stored | None:
+        """The same, but that it is not counted as wanted and nobody is told that it is damaged."""
+        stored = read_npz(self._file(stem, index, models))
+        return stored if stored is not None and stored.meta else None
 
     def put(self, stem: str, index: int, models: range, stored: Stored) -> None:
         """Keeps a block. Raises NoSpaceError, RunFolderError; then nothing of it is there."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from harness.results.cells import CellResult, Plan
     from harness.running.cluster.on_worker import Supply
     from harness.running.cluster.pool import Pool
+    from harness.running.estimate import Estimate
     from harness.running.task import Progress
 
 _TRAINED_AGAIN = (
@@ -137,6 +138,17 @@ class Session:
                 results = runner.run()
             write_results(folder, plan, results, self.device, command, earlier)
         return Outcome(path, results, kept.labels, scratch)
+
+    def estimates(self) -> Iterator[Estimate]:
+        """What each cell will take, in one process on this machine: see :class:`Estimate`.
+
+        Models are timed while one goes through it; nothing is kept and nothing written.
+        """
+        from harness.running.estimate import Estimator
+
+        return Estimator(
+            self.plan, self.registry, self.device, self.folder, store_path(self.store), self.fresh
+        ).estimates()
 
     @contextmanager
     def _pool(
