@@ -136,4 +136,5 @@ class _RowsOfChance(KeptFeatures):
         how = f"timed on {len(few)} examples; rows that the store holds take none"
         before, how = self.told.get(name, (0.0, how))
         self.told[name] = before + took / len(few) * len(x), how
-        return torch.randn(len(x), d, generator=torch.Generator().manual_seed(0)) / d**0.5
+        rows: Tensor = torch.randn(len(x), d, generator=torch.Generator().manual_seed(0))
+        return rows.div_(d**0.5)
