@@ -49,7 +49,7 @@ def test_the_built_ins_come_through_the_same_hooks() -> None:
     assert {"bagging", "dp", "label-flip", "feature-flip"} <= set(registry.defenses.entries)
     assert {"mnist17", "mnist", "npz"} <= set(registry.datasets.entries)
     assert {"ridge", "logistic", "cnn", "pipeline"} <= set(registry.learners.entries)
-    assert {"raw", "binarised", "hog"} == set(registry.features.entries)
+    assert {"raw", "binarised", "hog", "pretrained"} == set(registry.features.entries)
     assert registry.problems == ()
     assert registry_with(built_in=False).defenses.entries == {}
 
