@@ -215,7 +215,7 @@ class Dataset:
             part = getattr(self, key)
             sha.update(f"{part.dtype.str}{part.shape}".encode())
             if self.files is not None and key in ("x_train", "x_test"):
-                for chunk in getattr(self.files, key).chunks(domain.lowest, domain.highest):
+                for chunk in self.files[key].chunks(domain.lowest, domain.highest):
                     sha.update(chunk.data)
             else:
                 sha.update(np.ascontiguousarray(part).data)

@@ -90,14 +90,18 @@ class MappedArray:
         sent = (self.name, self.key, self.path, self.array.shape, str(self.array.dtype))
         return _again, (*sent, self.offset, self.stamp)
 
-    def chunks(self, lowest: float, highest: float) -> Iterator[NDArray[Any]]:
+    def chunks(
+        self, lowest: float, highest: float, at_once: int | None = None
+    ) -> Iterator[NDArray[Any]]:
         """All examples in turn, some at a time (m, ...), in a buffer that the next ones overwrite.
+        ``at_once``: its bytes, unless one is larger; few without it.
 
         Raises DataError for a value that is not from ``lowest`` to ``highest``, and where the file
         was changed since it was opened.
         """
-        n, size = len(self.array), self._bytes_of_one()
-        buffer = np.empty((min(n, max(1, _CHUNK // size)), *self.array.shape[1:]), self.array.dtype)
+        n, example = len(self.array), self.array.shape[1:]
+        m = max(1, (at_once or _CHUNK) // self._bytes_of_one())
+        buffer = np.empty((min(n, m), *example), self.array.dtype)
         with self._opened() as file:
             file.seek(self.offset)
             for start in range(0, n, len(buffer)):
@@ -191,6 +195,10 @@ class Mapped:
 
     x_train: MappedArray
     x_test: MappedArray
+
+    def __getitem__(self, key: str) -> MappedArray:
+        """``x_train`` or ``x_test``."""
+        return {"x_train": self.x_train, "x_test": self.x_test}[key]
 
     def hold(self, x_train: NDArray[Any], x_test: NDArray[Any]) -> bool:
         """Whether these very arrays are mapped from here."""

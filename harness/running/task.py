@@ -6,7 +6,7 @@ import hashlib
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ Make = Callable[["NDArray[Any]"], "Tensor"]
 """From raw examples (n, ...) to what base models are given (n, ...)."""
 
 _READ = 2**26
-"""Bytes of raw examples that are read and made at once where they are drawn one by one."""
+"""Bytes of raw examples that are read and made at once where they are mapped."""
 
 
 class Progress(Protocol):
@@ -91,8 +91,7 @@ class Inputs:
     def _part(self, name: str, make: Make, part: str) -> tuple[Tensor, float]:
         if (name, part) not in self._made:
             start = time.perf_counter()
-            raw = getattr(self.plan.dataset, f"x_{part}")
-            made = self.compute(name, make, raw).to(self.device)
+            made = self._joined(name, make, self._raw(f"x_{part}"))
             seconds = time.perf_counter() - start
             self._made[name, part] = made, seconds
             self._sums[name, part] = _sum(made)
@@ -113,11 +112,20 @@ class Inputs:
         assert files is not None
         which, places = np.unique(rows, return_inverse=True)
         size = files.x_train.array[0].nbytes
-        parts = [
-            self.compute(name, make, files.x_train.rows(some)).to(self.device)
-            for some in np.split(which, range(0, len(which), max(1, _READ // size))[1:])
-        ]
-        return torch.cat(parts)[places.reshape(rows.shape)]
+        parts = np.split(which, range(0, len(which), max(1, _READ // size))[1:])
+        made = self._joined(name, make, (files.x_train.rows(some) for some in parts))
+        return made[places.reshape(rows.shape)]
+
+    def _raw(self, key: str) -> Iterable[NDArray[Any]]:
+        """All raw examples in turn; of a mapped array some, which those that follow overwrite."""
+        data = self.plan.dataset
+        if data.files is None:
+            return [getattr(data, key)]
+        return data.files[key].chunks(data.domain.lowest, data.domain.highest, _READ)
+
+    def _joined(self, name: str, make: Make, raw: Iterable[NDArray[Any]]) -> Tensor:
+        parts = [self.compute(name, make, some).to(self.device) for some in raw]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def changed(self) -> list[str]:
         """The features that are not any more as they were made: they are made again when they are

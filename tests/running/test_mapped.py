@@ -16,6 +16,7 @@ from harness.datasets.base import Dataset
 from harness.datasets.mapped import MappedArray
 from harness.datasets.npy import Npy
 from harness.defense import Arrays, Defense, Evidence, Parameters, Task
+from harness.errors import DataError
 from harness.features.raw import Raw
 from harness.plugins.registry import Registry
 from harness.running import machine
@@ -70,7 +71,7 @@ CELLS = [
 def test_the_same_bytes_as_from_an_npz_file(
     tiny_npy: Path, tiny_npz: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks, "_READ", 1000)  # drawn examples come in several parts
+    monkeypatch.setattr(tasks, "_READ", 1000)  # examples come in several parts
     names = (f"npz:{tiny_npz}", f"npy:{tiny_npy}")
     runs = [harness.run(CELLS, dataset=name, threats="any", store="off") for name in names]
     found = [(run.folder / "curves.csv").read_bytes() for run in runs]
@@ -167,6 +168,18 @@ def test_too_little_memory_for_a_whole_training_set_is_one_line(
 def test_free_memory_is_some() -> None:
     free = machine.free_memory()
     assert free is None or free > 2**20
+
+
+@pytest.mark.parametrize("key", ["x_train", "x_test"])
+def test_a_file_that_is_cut_off_is_one_line(
+    registry: Registry, mapped: Dataset, tiny_npy: Path, key: str
+) -> None:
+    """Through a map its end would be zeros; were more of it missing, it would end this process."""
+    task, _, _ = block(registry, mapped, "dpa")
+    path = tiny_npy / f"{key}.npy"
+    os.truncate(path, path.stat().st_size - 8)
+    with pytest.raises(DataError, match=f"{key} was changed after it was opened"):
+        task.features("raw")
 
 
 class Meddler(Defense[Parameters]):
