@@ -276,7 +276,7 @@ def test_list_and_show_and_doctor() -> None:
     doctor = harness("doctor")
     assert doctor.exit_code == 0
     assert "everything can be used" in doctor.output
-    assert re.search("^features +raw, binarised, hog$", doctor.output, re.MULTILINE)
+    assert re.search("^features +raw, binarised, hog, pretrained$", doctor.output, re.MULTILINE)
 
 
 def test_the_environment_may_be_narrow(tiny_npz: Path, tmp_path: Path) -> None:
