@@ -11,6 +11,7 @@ import torch
 
 from harness.running.here import Here
 from harness.running.kept_features import KeptFeatures
+from harness.running.limit import TooLong
 from harness.running.quiet import Quiet
 
 if TYPE_CHECKING:
@@ -76,19 +77,25 @@ class Trial:
 
     def __post_init__(self) -> None:
         self._here = Here(self.plan, self.registry, self.device, Quiet())
-        self._rows = _RowsOfChance(None, self.device)
+        examples = self.plan.shape.n_train + self.plan.shape.n_test
+        self._rows = _RowsOfChance(None, self.device, examples=examples)
         self._here.inputs.kept = self._rows
 
     def of(self, cell: Cell, index: int, block: range) -> Cost:
         """The cost of the cell's blocks: one model of this one is timed, then more, until it is
-        trained whole or some seconds have passed. Raises what ``gather`` does.
+        trained whole or some seconds have passed. Raises what ``gather`` does, and TooLong
+        where a limit ends before the first is done.
         """
         points = [(1, *self._time(cell, index, block[:1]))]
         for models in _sizes(len(block)):
             before, took, _ = points[-1]
-            if took * models / before > (ENOUGH_S if len(points) > 1 else PATIENCE_S):
+            second = len(points) == 1 and models > before
+            if took * models / before > (PATIENCE_S if second else ENOUGH_S):
                 break
-            points.append((models, *self._time(cell, index, block[:models])))
+            try:
+                points.append((models, *self._time(cell, index, block[:models])))
+            except TooLong:  # what is known is worth telling
+                break
         warm = points[1:] or points  # the first also sets libraries up
         known = len(points) > 1 or len(block) == 1
         return Cost(
@@ -104,8 +111,7 @@ class Trial:
         took = time.perf_counter() - start - (self._here.inputs.making - before)
         for name, seconds in meta["shared"].items():
             self.features.setdefault(name, (seconds, "made once for all cells"))
-        for name, (seconds, how) in self._rows.told.items():
-            self.features[f"features {name}"] = seconds, how
+        self.features |= {f"features {name}": told for name, told in self._rows.told.items()}
         return max(took, 0.0), meta["peak_rss_mb"]
 
 
@@ -122,19 +128,21 @@ def _sizes(most: int) -> Iterator[int]:
 class _RowsOfChance(KeptFeatures):
     """Rows drawn at random in place of dear features: what a model costs hardly follows them."""
 
+    examples: int = 0
+    """All those that the features are of."""
     told: dict[str, tuple[float, str]] = field(default_factory=dict)
     """By the features' name: seconds that all rows would take, and how that is known."""
 
     def compute(self, name: str, features: Features, x: NDArray[Any], told: Told) -> Tensor:
+        features.device = self.device
         few = x[:_FEW]
-        for _ in range(2):
+        for _ in range(2):  # the first also sets libraries up
             start = time.perf_counter()
             d = features.compute(few).shape[1]
             took = time.perf_counter() - start
             if took > ENOUGH_S:
                 break
         how = f"timed on {len(few)} examples; rows that the store holds take none"
-        before, how = self.told.get(name, (0.0, how))
-        self.told[name] = before + took / len(few) * len(x), how
+        self.told.setdefault(name, (took / len(few) * self.examples, how))
         rows: Tensor = torch.randn(len(x), d, generator=torch.Generator().manual_seed(0))
         return rows.div_(d**0.5)

@@ -172,6 +172,29 @@ def test_a_cell_that_takes_too_long_is_given_up(tiny: Dataset, monkeypatch: pyte
     assert (one.seconds, one.how) == (None, "unknown: its first models are not done after 0 s")
 
 
+def test_a_limit_that_ends_later_leaves_what_is_known(
+    tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    class Sticking(Slow):
+        def gather(self, task):
+            if Clock.trained:
+                time.sleep(60)
+            return super().gather(task)
+
+    monkeypatch.setattr(estimate, "LIMIT_S", 2.0)
+    (one,) = estimates(Sticking(SlowParameters()), dataset=tiny)
+    assert (one.seconds, one.how) == (pytest.approx(20 * 0.15), "timed on 1 model")
+
+
+def test_the_only_model_of_a_block_is_trained_again_where_that_takes_no_time(tiny: Dataset):
+    (quick,) = estimates(slow(n_models=1), dataset=tiny)
+    assert (len(Clock.trained), quick.seconds) == (2, pytest.approx(0.15))
+    Clock.trained = []
+    (one,) = estimates(slow(n_models=1, each=20), dataset=tiny)
+    assert (len(Clock.trained), one.seconds) == (1, pytest.approx(20.1))
+    assert one.megabytes is not None
+
+
 def test_a_limit_ends_with_what_it_limits():
     with limited(0.05):
         pass
