@@ -89,8 +89,8 @@ def test_the_first_training_sets_libraries_up_and_does_not_count(
             Clock.now += 0 if Clock.trained else 12
             return super().gather(task)
 
-    (one,) = estimates(Cold(SlowParameters()), dataset=tiny)
-    assert one.seconds == pytest.approx(1.3)
+    (one,) = estimates(Cold(SlowParameters(fixed=0, each=3)), dataset=tiny)
+    assert (Clock.trained, one.seconds) == ([1, 2], pytest.approx(60))
 
 
 def test_of_slow_models_one_or_two_are_enough(tiny: Dataset):
