@@ -84,7 +84,13 @@ def test_one_kind_of_features_has_one_label_and_one_key(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hgo", "unknown features 'hgo'; did you mean hog? Allowed: auto, binarised, hog, pretrained, raw"),
+        (
+            "hgo",
+            (
+                "unknown features 'hgo'; did you mean hog? "
+                "Allowed: auto, binarised, hog, pretrained, raw"
+            ),
+        ),
         ("auot", "unknown features 'auot'; did you mean auto?"),
         ("hog(cell=7)", "unknown parameter of features hog: 'cell'; did you mean cells?"),
         ("hog(cells=0)", "hog: cells=0 is not allowed; wanted an integer >= 1, <= 64"),
