@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from harness.results.cells import Cell, Plan
     from harness.results.files import Stored
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 """Seconds after which a cell is given up of which no model is done."""
 
 

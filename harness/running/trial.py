@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ENOUGH_S = 4.0
 """Seconds that a further training may take."""
-PATIENCE_S = 30.0
+PATIENCE_S = 45.0
 """The same for the second one, without which little is known: the first is slow for itself."""
 _FEW = 32
 """Examples whose dear features are timed."""
