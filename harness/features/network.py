@@ -17,6 +17,10 @@ from torch import Tensor, nn
 
 from harness.errors import UsageError, unknown
 
+_FROM_MINUS_ONE = ("googlenet", "inception_v3")
+"""Models of torchvision whose weights were trained on values from -1 to 1."""
+_HALF = (0.5, 0.5, 0.5)
+
 
 @dataclass(frozen=True)
 class Network:
@@ -54,8 +58,12 @@ def _published(model: str, weights: str | None) -> Network:
     preset = models.get_model_weights(model).DEFAULT
     form = preset.transforms()
     said = (int(form.crop_size[0]), tuple(form.mean), tuple(form.std))
+    # torchvision itself turns what goes into these, scaled as for all others, to -1 ... 1.
+    said = (said[0], _HALF, _HALF) if model in _FROM_MINUS_ONE else said
+    # Random weights, which are replaced: drawing theirs takes half a minute, unless told.
+    how = {"init_weights": False} if model in _FROM_MINUS_ONE else {}
     if weights is not None:
-        module = models.get_model(model, weights=None)
+        module = models.get_model(model, weights=None, **how)
         _fill(module, weights)
         return Network(module, f"{model} with the weights in {Path(weights).name}", *said)
     try:
@@ -65,7 +73,7 @@ def _published(model: str, weights: str | None) -> Network:
             f"features pretrained: the weights of {model} could not be downloaded ({_line(error)});"
             f" give a file, weights=PATH, from {preset.url}"
         ) from None
-    module = models.get_model(model, weights=None)
+    module = models.get_model(model, weights=None, **how)
     module.load_state_dict(state)
     return Network(module, f"torchvision's {model} ({preset})", *said)
 

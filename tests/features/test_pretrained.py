@@ -127,6 +127,24 @@ def test_a_model_of_torchvision_with_weights_of_a_file(tmp_path):
     assert load("squeezenet1_1", str(tmp_path / "w.pt")).size == 224
 
 
+def test_what_torchvision_does_to_images_for_some_models_is_done_here(tmp_path):
+    from torchvision.models import googlenet
+
+    module = googlenet(weights=None, init_weights=False)
+    torch.save(module.state_dict(), tmp_path / "w.pt")
+    start = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    module.eval().transform_input = True
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        wanted = module((start - mean) / std)
+        module.transform_input = False
+        assert not torch.allclose(module((start - mean) / std), wanted, rtol=1e-3)
+        found = load("googlenet", str(tmp_path / "w.pt"))
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (found.mean, found.std))
+        assert torch.allclose(found.module((start - mean) / std), wanted, rtol=1e-3)
+    assert (found.mean, found.size) == ((0.5, 0.5, 0.5), 224)
+
+
 class Opens:
     """Unpickled, it would create a file."""
 
