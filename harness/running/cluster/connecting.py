@@ -104,9 +104,11 @@ def _own(workers: int, stack: ExitStack) -> tuple[Client, int]:
 
     threads = max(1, (os.cpu_count() or 1) // workers)
     # A block is one task: cores beyond that are for the threads of its linear algebra. Memory that
-    # was freed is used again and not given back: asking the system each time is slow.
+    # was freed is used again and not given back: asking the system each time is slow. With the one
+    # threshold set, glibc no longer adapts the other, and would map each larger tensor anew.
     libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    environment = dict.fromkeys(libraries, threads) | {"MALLOC_TRIM_THRESHOLD_": 2**30}
+    memory = {"MALLOC_TRIM_THRESHOLD_": 2**30, "MALLOC_MMAP_THRESHOLD_": 2**25}
+    environment = dict.fromkeys(libraries, threads) | memory
     settings = {
         "distributed.nanny.pre-spawn-environ": environment,
         "distributed.scheduler.allowed-failures": 2,

@@ -255,6 +255,13 @@ def test_a_worker_with_another_version_of_the_package(
     assert line.endswith(f" has poisoning-harness {here}, and 99 is here")
 
 
+def test_workers_of_its_own_keep_the_memory_that_they_freed() -> None:
+    """Both thresholds of glibc: with one alone, every larger tensor is mapped anew."""
+    with connecting.connected(connecting.Where(workers=1), print) as (own, _):
+        for name, size in (("MALLOC_TRIM_THRESHOLD_", 2**30), ("MALLOC_MMAP_THRESHOLD_", 2**25)):
+            assert list(own.run(os.environ.get, name).values()) == [str(size)]
+
+
 def test_workers_of_several_threads(tiny: Dataset) -> None:
     with Client(n_workers=1, threads_per_worker=2, dashboard_address=":0") as client:
         there = harness.run("bagging[n_models=300,k=5]", dataset=tiny, client=client)
