@@ -198,6 +198,9 @@ class Workshop:
     def _train(self, cell: Cell, models: range, index: int) -> Stored:
         """A block trained here, or by another process while this one waited for it."""
         assert cell.defense is not None
+        claimed = self.keeping.has_claimed(cell.blocks_stem)
+        if self.executor is not None and claimed:  # nobody else trained it since it was missing
+            return self.executor.train(cell, models, index)
         with self.keeping.held(cell.blocks_stem):
             part = self._stored_block(cell, index, models)
             if part is not None:

@@ -84,6 +84,10 @@ class Keeping:
                 return False
         return True
 
+    def has_claimed(self, stem: str) -> bool:
+        """Whether this process alone may train that cell's blocks."""
+        return stem in self._claimed
+
     def release(self, stem: str) -> None:
         """Others may train that cell's blocks again, if they were claimed."""
         self._claimed.pop(stem, lambda: None)()

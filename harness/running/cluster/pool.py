@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from harness.running.keeping import Keeping
     from harness.running.task import Progress
 
+_AT_ONCE = 100
+"""Events that are dealt with together."""
 _KILLS = 3
 """Workers that a block may kill before its cell fails."""
 _POLL_S = 0.2
@@ -177,17 +179,39 @@ class Pool:
     def _step(self) -> None:
         """Waits a moment for whatever happens next, and deals with it."""
         self._look_ahead()
-        try:
-            kind, what = self._queue.get(timeout=_POLL_S)
-        except Empty:
-            pass
-        else:
+        events = []
+        with suppress(Empty):
+            events.append(self._queue.get(timeout=_POLL_S))
+            while len(events) < _AT_ONCE:
+                events.append(self._queue.get_nowait())
+        fetched = self._fetch([what for kind, what in events if kind == "done"])
+        for kind, what in events:
             if kind == "done":
-                self._arrive(what)
+                self._arrive(what, fetched.get(what.name))
             else:
                 self._hear(what)
         self._check_scheduler()
         self._check_time()
+
+    def _fetch(self, flights: Sequence[_Flight]) -> dict[str, Made | None]:
+        """What several blocks made, by their names, fetched together: each by itself takes a way to
+        the scheduler and back. Without those that failed, or that died with their worker just now.
+        """
+        futures = {
+            one.name: one.future
+            for one in flights
+            if one.key in self._flights and one.future is not None and one.future.done()
+        }
+        if len(futures) < 2:
+            return {}
+        try:
+            found: dict[str, Made | None] = self.client.sync(
+                lambda: self.client.gather(futures, errors="skip", asynchronous=True),
+                callback_timeout=_GATHER_S,
+            )
+        except Exception:  # whatever it is, it is met again by the one that it comes from
+            return {}
+        return found
 
     def _look_ahead(self) -> None:
         """Keeps the workers in work: two blocks for each thread."""
@@ -220,7 +244,7 @@ class Pool:
         if self.supply.local and cluster is not None:
             cluster.scale(len(cluster.worker_spec))
 
-    def _arrive(self, flight: _Flight) -> None:
+    def _arrive(self, flight: _Flight, fetched: Made | None) -> None:
         future = flight.future
         if flight.key not in self._flights or future is None:
             return
@@ -229,7 +253,7 @@ class Pool:
             return
         made: Made | None
         try:
-            made = future.result(timeout=_GATHER_S)
+            made = fetched or future.result(timeout=_GATHER_S)
         except TimeoutError:  # the same, while it was fetched
             self._watch(future, flight)
             return

@@ -255,10 +255,15 @@ def test_a_worker_with_another_version_of_the_package(
     assert line.endswith(f" has poisoning-harness {here}, and 99 is here")
 
 
-def test_workers_of_its_own_keep_the_memory_that_they_freed() -> None:
+def test_workers_of_its_own_keep_the_memory_that_they_freed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Both thresholds of glibc: with one alone, every larger tensor is mapped anew."""
+    sizes = {"MALLOC_TRIM_THRESHOLD_": 2**30, "MALLOC_MMAP_THRESHOLD_": 2**25}
+    for name in sizes:  # which Dask sets in this process for workers that it starts, and then keeps
+        monkeypatch.delenv(name, raising=False)
     with connecting.connected(connecting.Where(workers=1), print) as (own, _):
-        for name, size in (("MALLOC_TRIM_THRESHOLD_", 2**30), ("MALLOC_MMAP_THRESHOLD_", 2**25)):
+        for name, size in sizes.items():
             assert list(own.run(os.environ.get, name).values()) == [str(size)]
 
 
