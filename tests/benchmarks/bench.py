@@ -411,6 +411,36 @@ def mapped() -> list[Row]:
     ]
 
 
+def cluster() -> list[Row]:
+    script = Path(__file__).with_name("cluster.py")
+    _, _, output = child(sys.executable, str(script), "--json")
+    found = json.loads(output)
+    network, trivial, killed = (found[part] for part in ("network", "trivial", "killed"))
+    return [
+        Row(
+            f"bagging[learner=cnn,k=50,n_models={network['models']}] on two workers of one thread "
+            "of a Dask cluster, start of the workers and report included, against one process with "
+            "two threads: curves.csv; seconds",
+            "the same bytes; not slower",
+            f"{'the same' if network['same'] else 'OTHER'} bytes; {network['ratio']:.2f} times as "
+            f"long ({network['workers_s']:.0f} s and {network['here_s']:.0f} s)",
+            network["same"] and network["ratio"] <= 1,
+        ),
+        Row(
+            "2,000 trivial blocks in a cluster that is up (2,000 trivial tasks of Dask alone)",
+            "under 15 s",
+            f"{trivial['blocks_s']:.1f} s ({trivial['tasks_s']:.1f} s)",
+            trivial["blocks_s"] < 15,
+        ),
+        Row(
+            "50 runs, in each of which a worker is killed at a random moment: the same curves.csv",
+            "50",
+            f"{killed['same'] - killed['runs'] + killed['hit']} of {killed['hit']}",
+            killed["same"] == killed["runs"] and killed["hit"] >= 50,
+        ),
+    ]
+
+
 def start_up() -> list[Row]:
     python = lambda code: child(sys.executable, "-c", code)[0]  # noqa: E731 - said twice
     help_, bare, imported = in_turn(
@@ -443,6 +473,7 @@ BENCHMARKS = {
         evidence,
         networks,
         mapped,
+        cluster,
         start_up,
     )
 }
