@@ -18,6 +18,17 @@ def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
     from harness.defenses.dp import DifferentialPrivacy
     from harness.defenses.feature_flip import FeatureFlip
     from harness.defenses.label_flip import LabelFlip
+    from harness.defenses.neighbours import Knn, Rnn
     from harness.defenses.partition import Dpa, FiniteAggregation, SsDpa
 
-    return [Bagging, DifferentialPrivacy, LabelFlip, FeatureFlip, Dpa, SsDpa, FiniteAggregation]
+    return [
+        Bagging,
+        DifferentialPrivacy,
+        LabelFlip,
+        FeatureFlip,
+        Dpa,
+        SsDpa,
+        FiniteAggregation,
+        Knn,
+        Rnn,
+    ]

@@ -1,0 +1,86 @@
+"""Nearest neighbours: the k training examples nearest to a test example vote.
+
+Jia, Liu, Cao, Gong: Certified Robustness of Nearest Neighbors against Data Poisoning and Backdoor
+Attacks, AAAI 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task
+from harness.defenses.neighbours import gathering, radii
+from harness.defenses.neighbours.ranking import Ranking, canonical
+from harness.defenses.partition import elections
+from harness.threats import Threat, Unit, covered
+
+
+class KnnParameters(gathering.NeighbourParameters):
+    """Parameters of the nearest neighbours.
+
+    k is a number and follows from nothing: where there are fewer training examples, all of them
+    vote.
+    """
+
+    k: int = Field(1000, ge=1, le=10**9, description="training examples that vote, the nearest")
+
+
+class Knn(Defense[KnnParameters]):
+    """The vote of the k nearest training examples, and exactly what turns it. Deterministic.
+
+    Ties in distance go by content, never by place; those in the vote to the smaller label.
+    """
+
+    name = "knn"
+    title = "Nearest neighbours: vote of the k nearest training examples"
+    paper = "Jia, Liu, Cao, Gong: Certified Robustness of Nearest Neighbors, AAAI 2022"
+    Params = KnnParameters
+    tried_with: ClassVar[Mapping[str, int]] = {"k": 9}
+
+    def covers(self) -> frozenset[Threat]:
+        return covered(Unit.POISONED_EXAMPLE)
+
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
+        """Test examples: each has a model of its own, its neighbours."""
+        return gathering.blocks(shape)
+
+    def gather(self, task: Task) -> Arrays:
+        """``votes`` (e, c) of the block's test examples, and how many inserted and deleted training
+        examples they withstand, ``insert`` (e,) and ``delete`` (e,): that needs the order.
+        """
+        with task.phase("train"):
+            order = canonical(task.x_train, task.y_train)
+        distances = gathering.distances(task, self.params, order)
+        ranking = Ranking(task.y_train[order], task.shape.n_labels)
+        e, k = len(task.models), self.params.k
+        votes = np.zeros((e, task.shape.n_labels), np.int64)
+        inserted, deleted, i = np.zeros(e, np.int64), np.zeros(e, np.int64), 0
+        with task.phase("predict"):
+            for chunk in distances.chunks():
+                for distance in chunk:
+                    ranked = ranking.by(distance)
+                    votes[i] = radii.nearest(ranked, k)
+                    winner = int(votes[i].argmax())
+                    inserted[i] = radii.withstands_insertions(ranked, k, winner)
+                    deleted[i] = radii.withstands_deletions(ranked, k, winner)
+                    i += 1
+                task.advance(len(chunk))
+        return {"votes": votes, Threat.INSERT.value: inserted, Threat.DELETE.value: deleted}
+
+    def merge(self, parts: Sequence[Arrays]) -> Arrays:
+        return gathering.joined(parts)
+
+    def guarantee(self, alpha: float) -> Guarantee:
+        return DETERMINISTIC
+
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+        """Certified poisoning size: see :mod:`harness.defenses.neighbours.radii`."""
+        winner, radius = elections.plurality(evidence["votes"])
+        if threat in (Threat.INSERT, Threat.DELETE):
+            radius = evidence[threat.value]
+        return PointwiseCertificate("k-nearest", threat, DETERMINISTIC, winner, radius)

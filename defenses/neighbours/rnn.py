@@ -1,0 +1,73 @@
+"""Radius neighbours: all training examples within a distance of a test example vote.
+
+Jia, Liu, Cao, Gong: Certified Robustness of Nearest Neighbors against Data Poisoning and Backdoor
+Attacks, AAAI 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task
+from harness.defenses.neighbours import gathering, radii
+from harness.defenses.neighbours.distances import within
+from harness.threats import Threat, Unit, covered
+
+
+class RnnParameters(gathering.NeighbourParameters):
+    """Parameters of the radius neighbours."""
+
+    radius: float = Field(
+        0.8, ge=0, le=2**40, description="training examples within this distance vote"
+    )
+
+
+class Rnn(Defense[RnnParameters]):
+    """The vote of all training examples within a radius, and exactly what turns it. Deterministic.
+
+    Where there is none, the first label is predicted; ties in the vote go to the smaller label.
+    """
+
+    name = "rnn"
+    title = "Radius neighbours: vote of all training examples within a radius"
+    paper = "Jia, Liu, Cao, Gong: Certified Robustness of Nearest Neighbors, AAAI 2022"
+    Params = RnnParameters
+    tried_with: ClassVar[Mapping[str, float]] = {"radius": 4.0, "features": "raw"}
+
+    def covers(self) -> frozenset[Threat]:
+        return covered(Unit.POISONED_EXAMPLE)
+
+    def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
+        """Test examples: each has a model of its own, its neighbours."""
+        return gathering.blocks(shape)
+
+    def gather(self, task: Task) -> Arrays:
+        """``votes`` (e, c) of the block's test examples."""
+        distances = gathering.distances(task, self.params)
+        p, c, votes = self.params, task.shape.n_labels, []
+        limit = within(p.metric, p.step, p.radius)
+        with task.phase("predict"):
+            for chunk in distances.chunks():
+                near = chunk <= chunk.dtype.type(limit)
+                votes += [np.bincount(task.y_train[row], minlength=c) for row in near]
+                task.advance(len(chunk))
+        return {"votes": np.stack(votes)}
+
+    def merge(self, parts: Sequence[Arrays]) -> Arrays:
+        return gathering.joined(parts)
+
+    def guarantee(self, alpha: float) -> Guarantee:
+        return DETERMINISTIC
+
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+        """Certified poisoning size: see :func:`harness.defenses.neighbours.radii.of_radius_votes`."""
+        votes = evidence["votes"]
+        radius = radii.of_radius_votes(votes, evidence.n_train, threat)
+        return PointwiseCertificate(
+            "within-radius", threat, DETERMINISTIC, votes.argmax(axis=1), radius
+        )
