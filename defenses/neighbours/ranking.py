@@ -3,7 +3,7 @@
 Training examples are in order by their distance; those at the same distance in the order in which
 they are given, which is that of their content (:func:`canonical`). A distance is first put into one
 of some hundred buckets. Labels are counted by bucket, and only the few examples of the bucket in
-which a count gets somewhere are sorted. Where the buckets lie changes nothing but the time it takes.
+which a count gets somewhere are sorted. Where the buckets lie changes nothing but the time taken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.defenses.partition.parts import canonical_order, digests
 
 Counts = NDArray[np.int64]
 Holds = Callable[[Counts], NDArray[np.bool_]]
-"""From counts by label (c, t), of t numbers of nearest examples, to whether something holds (t,)."""
+"""From counts by label (c, t) of t numbers of nearest examples to whether something holds (t,)."""
 
 _BUCKETS = 512
 _BINS = 2**16
@@ -29,8 +29,8 @@ _RUNS = 64
 
 
 def canonical(x: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) the indices of raw examples ``x`` (n, ...), ordered by their digest and then their label:
-    however they were given. An attacker cannot tell an example's place among others but by trying.
+    """(n,) the indices of the raw examples ``x`` (n, ...), by their digest and then their label:
+    however they were given. One example more, less, or with another label moves no other.
     """
     return canonical_order(digests(x), y)
 

@@ -20,10 +20,15 @@ from harness.threats import Threat, Unit, covered
 
 
 class RnnParameters(gathering.NeighbourParameters):
-    """Parameters of the radius neighbours."""
+    """Parameters of the radius neighbours; the default was chosen on the MNIST digit pairs 2/7, 3/8
+    and 4/9, and suits no other features than these.
+    """
 
     radius: float = Field(
-        0.8, ge=0, le=2**40, description="training examples within this distance vote"
+        0.4,
+        ge=0,
+        le=2**40,
+        description="training examples within this distance vote, in units of the features",
     )
 
 
@@ -65,7 +70,7 @@ class Rnn(Defense[RnnParameters]):
         return DETERMINISTIC
 
     def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
-        """Certified poisoning size: see :func:`harness.defenses.neighbours.radii.of_radius_votes`."""
+        """Certified poisoning size: see :mod:`harness.defenses.neighbours.radii`."""
         votes = evidence["votes"]
         radius = radii.of_radius_votes(votes, evidence.n_train, threat)
         return PointwiseCertificate(

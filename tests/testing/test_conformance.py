@@ -24,6 +24,9 @@ VARIANTS = [
     "label-flip[q=0.1,certificate=kl]",
     "feature-flip[beta=0.49,n_models=500]",
     "feature-flip[learner=ridge,n_models=3,certificate=kl]",
+    "knn[k=11,features=raw,metric=manhattan]",
+    "knn[k=5,metric=cosine]",
+    "rnn[features=raw,metric=manhattan,radius=20]",
 ]
 
 
@@ -36,7 +39,13 @@ def test_it_conforms(registry: Registry, selection: str) -> None:
 
 @pytest.mark.parametrize(
     "selection",
-    ["bagging", "bagging[learner=logistic]", "dpa[election=run-off]", "finite-aggregation"],
+    [
+        "bagging",
+        "bagging[learner=logistic]",
+        "dpa[election=run-off]",
+        "finite-aggregation",
+        "knn[k=5]",
+    ],
 )
 def test_it_conforms_with_three_labels(registry: Registry, selection: str) -> None:
     check_defense(selection, registry=registry, dataset=tiny_dataset(n_labels=3))
