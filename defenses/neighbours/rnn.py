@@ -7,7 +7,7 @@ Attacks, AAAI 2022.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -42,7 +42,7 @@ class Rnn(Defense[RnnParameters]):
     title = "Radius neighbours: vote of all training examples within a radius"
     paper = "Jia, Liu, Cao, Gong: Certified Robustness of Nearest Neighbors, AAAI 2022"
     Params = RnnParameters
-    tried_with: ClassVar[Mapping[str, float]] = {"radius": 4.0, "features": "raw"}
+    tried_with: ClassVar[Mapping[str, Any]] = {"radius": 4.0, "features": "raw"}
 
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.POISONED_EXAMPLE)
