@@ -8,8 +8,10 @@ there are, and neither can a certificate that counts on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+_Columns = Callable[["Tensor", "Tensor"], Sequence["Tensor"]]
 Metric = Literal["euclidean", "manhattan", "cosine"]
 METRIC = (
     "euclidean, manhattan, or cosine (1 - cosine of the angle): of features rounded to multiples "
@@ -41,7 +44,7 @@ def on_grid(x: Tensor, metric: Metric, step: float) -> Tensor:
     """
     bits = 53 - x.shape[1].bit_length()
     cut = 2.0 ** (bits // 2 - 1)
-    whole = x.double().div_(step).round_().clamp_(-cut, cut)
+    whole = x.to(torch.float64, copy=True).div_(step).round_().clamp_(-cut, cut)
     if metric == "cosine":
         # The squares are whole numbers with an exact sum; NumPy rounds a root as IEEE 754 asks.
         square = (whole * whole).sum(1, keepdim=True).cpu().numpy()
@@ -67,29 +70,32 @@ def within(metric: Metric, step: float, radius: float) -> int:
 class Distances:
     """The distances from test examples to all training examples, some test examples at a time.
 
-    ``x`` (n, d) and ``x_test`` (e, d) are features. Euclidean and cosine distances are squared.
+    ``x`` (n, d) and ``x_test`` (e, d) are features; ``order`` (n,), if given, is the one in which
+    the training examples are wanted. Euclidean and cosine distances are squared.
     """
 
-    def __init__(self, x: Tensor, x_test: Tensor, metric: Metric, step: float) -> None:
-        examples, tests = on_grid(x, metric, step), on_grid(x_test, metric, step)
+    def __init__(
+        self,
+        x: Tensor,
+        x_test: Tensor,
+        metric: Metric,
+        step: float,
+        order: NDArray[np.int64] | None = None,
+    ) -> None:
         self.n, self._manhattan = len(x), metric == "manhattan"
-        if not self._manhattan:
-            # |x|^2 - 2 x.t + |t|^2 as one product. Its terms, without their signs, add up to at
-            # most (|x| + |t|)^2.
-            squares, own = _squares(examples), _squares(tests)
-            examples = torch.cat([examples, squares, torch.ones_like(squares)], 1)
-            tests = torch.cat([tests.mul_(-2), torch.ones_like(own), own], 1)
-            largest = (_largest(squares) ** 0.5 + _largest(own) ** 0.5) ** 2
-        else:
-            largest = _largest(_sums(examples)) + _largest(_sums(tests))
+        examples, tests = _Side(x, metric, step, order), _Side(x_test, metric, step)
+        if self._manhattan:
+            most = examples.largest + tests.largest
+        else:  # what the terms of |x|^2 - 2 x.t + |t|^2 add up to, all with the same sign
+            most = (examples.largest**0.5 + tests.largest**0.5) ** 2
         # Both types give the same numbers; only how soon depends on what is in the training set.
         # On a GPU a product in float32 may be told to round, by whoever else is in the process.
-        single = x.device.type == "cpu" and largest < _SINGLE - 1
-        self._examples, self._tests = (
-            some.float() if single else some for some in (examples, tests)
+        single = x.device.type == "cpu" and most < _SINGLE - 1
+        kind = torch.float32 if single else torch.float64
+        self._examples = examples.laid_out(
+            kind, lambda whole, square: [whole, square, _one(square)]
         )
-        if x.device.type == "cpu" and not self._manhattan:
-            self._across: NDArray[Any] = np.ascontiguousarray(self._examples.numpy().T)
+        self._tests = tests.laid_out(kind, lambda whole, square: [-2 * whole, _one(square), square])
 
     def chunks(self) -> Iterator[NDArray[Any]]:
         """All distances in turn: (some, n) float32 or float64, all whole numbers."""
@@ -100,17 +106,52 @@ class Distances:
         if self._manhattan:
             return torch.cdist(tests, self._examples, p=1).cpu().numpy()
         if tests.device.type == "cpu":  # NumPy's product has no setting that rounds
-            return np.asarray(tests.numpy() @ self._across)
+            return np.asarray(tests.numpy() @ self._examples.numpy().T)
         return (tests @ self._examples.T).cpu().numpy()
 
 
-def _squares(x: Tensor) -> Tensor:
-    return (x * x).sum(1, keepdim=True)
+@dataclass(frozen=True)
+class _Side:
+    """Training or test examples as whole numbers, some at a time: all together may be large."""
+
+    x: Tensor
+    metric: Metric
+    step: float
+    order: NDArray[np.int64] | None = None
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest square of a length; where differences are added, sum of absolute values."""
+        return max((float(self._size(some).max()) for some in self._parts()), default=0.0)
+
+    def laid_out(self, kind: torch.dtype, columns: _Columns) -> Tensor:
+        """What is multiplied: for distances |x|^2 - 2 x.t + |t|^2 as one product, the ``columns``
+        made of whole numbers (some, d) and their squares (some, 1).
+        """
+        product = self.metric != "manhattan"
+        n, d = self.x.shape
+        made = torch.empty(n, d + 2 * product, dtype=kind, device=self.x.device)
+        rows = iter(made.split(self._rows))
+        for whole in self._parts():
+            parts = columns(whole, self._size(whole)) if product else [whole]
+            next(rows).copy_(torch.cat(parts, 1))
+        return made
+
+    def _size(self, whole: Tensor) -> Tensor:
+        power = whole.abs() if self.metric == "manhattan" else whole * whole
+        return power.sum(1, keepdim=True)
+
+    @property
+    def _rows(self) -> int:
+        return max(1, _AT_ONCE // 4 // max(1, self.x.shape[1]))
+
+    def _parts(self) -> Iterator[Tensor]:
+        if self.order is None:
+            yield from (on_grid(some, self.metric, self.step) for some in self.x.split(self._rows))
+            return
+        for some in torch.from_numpy(self.order).to(self.x.device).split(self._rows):
+            yield on_grid(self.x[some], self.metric, self.step)
 
 
-def _sums(x: Tensor) -> Tensor:
-    return x.abs().sum(1)
-
-
-def _largest(x: Tensor) -> float:
-    return float(x.max()) if len(x) else 0.0
+def _one(like: Tensor) -> Tensor:
+    return torch.ones_like(like)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.defense import Arrays, Parameters, Shape, Task, even_blocks, features_field
+from harness.defenses.neighbours import voters
 from harness.defenses.neighbours.distances import METRIC, Distances, Metric
 
 _AT_ONCE = 2**28
@@ -40,12 +40,11 @@ def distances(
     """From the test examples of this block to all training examples, in that ``order`` (n,)."""
     x, x_test = task.features(params.features)
     with task.phase("train"):
-        if order is not None:
-            x = x[torch.from_numpy(order).to(x.device)]
         tests = x_test[task.models.start : task.models.stop]
-        return Distances(x, tests, params.metric, params.step)
+        return Distances(x, tests, params.metric, params.step, order)
 
 
 def joined(parts: Sequence[Arrays]) -> Arrays:
-    """The blocks' arrays, one after another."""
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    """The blocks' arrays, one after another; what they have in common once."""
+    found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return found | {key: parts[0][key] for key in parts[0] if key == voters.LABELS}

@@ -15,8 +15,9 @@ from pydantic import Field
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
 from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task
 from harness.defenses.neighbours import gathering, radii
-from harness.defenses.neighbours.ranking import Ranking, canonical
+from harness.defenses.neighbours.ranking import Ranking
 from harness.defenses.partition import elections
+from harness.defenses.partition.parts import canonical_order, digests
 from harness.errors import UsageError
 from harness.threats import Threat, Unit, covered
 
@@ -63,7 +64,7 @@ class Knn(Defense[KnnParameters]):
         examples they withstand, ``insert`` (e,) and ``delete`` (e,): that needs the order.
         """
         with task.phase("train"):
-            order = canonical(task.x_train, task.y_train)
+            order = canonical_order(digests(task.x_train), task.y_train)
         distances = gathering.distances(task, self.params, order)
         ranking = Ranking(task.y_train[order], task.shape.n_labels)
         e, k = len(task.models), self.params.k

@@ -1,9 +1,10 @@
 """How many of the nearest m training examples have each label, for any m, without sorting them all.
 
 Training examples are in order by their distance; those at the same distance in the order in which
-they are given, which is that of their content (:func:`canonical`). A distance is first put into one
-of some hundred buckets. Labels are counted by bucket, and only the few examples of the bucket in
-which a count gets somewhere are sorted. Where the buckets lie changes nothing but the time taken.
+they are given, which is to be that of their content: then neither their places nor a change of
+another example moves any. A distance is first put into one of some hundred buckets. Labels are
+counted by bucket, and only the few examples of the bucket in which a count gets somewhere are
+sorted. Where the buckets lie changes nothing but the time taken.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from harness.defenses.partition.parts import canonical_order, digests
 
 Counts = NDArray[np.int64]
 Holds = Callable[[Counts], NDArray[np.bool_]]
@@ -26,13 +25,6 @@ _BINS = 2**16
 _SAMPLE = 512
 """Distances by which it is judged where buckets should lie."""
 _RUNS = 64
-
-
-def canonical(x: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) the indices of the raw examples ``x`` (n, ...), by their digest and then their label:
-    however they were given. One example more, less, or with another label moves no other.
-    """
-    return canonical_order(digests(x), y)
 
 
 class Ranking:
@@ -96,6 +88,16 @@ class Ranked:
         if reached == 0:
             return self.ends[:, 0]
         return _first_of(self.ends[:, reached - 1], self._y[self.members(reached - 1)], holds)
+
+    def voting(self, k: int) -> NDArray[np.bool_]:
+        """(n,) whether a training example is one of the nearest k."""
+        nearest = self.ends.sum(axis=0)
+        last = int(nearest.searchsorted(k))  # the k-th is in the bucket before this end
+        if last == len(nearest):
+            return np.ones(len(self._y), bool)
+        found = np.asarray(self._bucket < last - 1)
+        found[self.members(last - 1)[: k - nearest[last - 1]]] = True
+        return found
 
     def members(self, bucket: int) -> NDArray[np.int64]:
         """The training examples of a bucket, by their index, nearest first."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.defenses.neighbours import distances, ranking
+from harness.defenses.neighbours import distances
 from harness.defenses.neighbours.distances import Distances, Metric, on_grid, within
-from harness.defenses.neighbours.ranking import Ranking, canonical
+from harness.defenses.neighbours.ranking import Ranking
 
 METRICS: list[Metric] = ["euclidean", "manhattan", "cosine"]
 
@@ -97,28 +97,8 @@ def test_buckets_find_what_sorting_finds(shape: str, kind: type, c: int) -> None
     assert (ranked.all == np.bincount(y, minlength=c)).all()
 
 
-def test_equal_distances_are_ranked_by_content() -> None:
-    """Not by place: a hash of the position would move others when an example is deleted."""
-    rng = np.random.default_rng(4)
-    x, y = rng.integers(0, 2, (50, 3)).astype(np.uint8), rng.integers(0, 3, 50)
-    order = canonical(x, y)
-    shuffled = rng.permutation(50)
-    again = shuffled[canonical(x[shuffled], y[shuffled])]
-    assert (x[order] == x[again]).all()
-    assert (y[order] == y[again]).all()
-    kept = np.delete(np.arange(50), 17)
-    fewer = kept[canonical(x[kept], y[kept])]
-    rest = [(*x[i], y[i]) for i in order]
-    rest.remove((*x[17], y[17]))
-    assert [(*x[i], y[i]) for i in fewer] == rest
-
-
-def test_counts_are_of_what_ranking_was_given_last() -> None:
-    y = np.array([0, 1, 1])
-    ranks = Ranking(y, 2)
-    for distance, wanted in (([1, 2, 3], [1, 0]), ([3, 2, 1], [0, 1])):
-        ranked = ranks.by(np.array(distance, dtype=np.float32))
-        found = ranked.first(lambda counts: counts.sum(0) >= 1)
-        assert found is not None
-        assert found.tolist() == wanted
-    assert ranking.Ranked is type(ranked)
+def test_features_are_laid_out_in_the_order_that_is_asked_for() -> None:
+    x, x_test = features(60, 50, 30), features(3, 50, 30, seed=1)
+    order = np.random.default_rng(0).permutation(60)
+    (found,) = Distances(x, x_test, "euclidean", 2**-10, order).chunks()
+    assert (found == all_of(x, x_test, "euclidean", 2**-10)[:, order]).all()
