@@ -6,7 +6,7 @@ and :meth:`Certificate.clean_accuracy`, which the curve calls, and nowhere else.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -28,6 +28,8 @@ class Kind(StrEnum):
     """Each test example: its prediction stays the same, whichever attack is chosen for it."""
     EXPECTED_ACCURACY = "expected-accuracy"
     """The accuracy on average over the randomness of training; not any one example."""
+    COLLECTIVE = "collective-accuracy"
+    """The accuracy on the whole test set after one attack; not which examples it leaves right."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,11 @@ class Certificate(ABC):
     def abstained(self) -> float:
         """The fraction of test examples, in [0, 1], for which nothing is proved."""
 
+    @property
+    def by_example(self) -> "PointwiseCertificate | None":
+        """What it says of each test example by itself; None where it says nothing of any."""
+        return None
+
 
 @dataclass(frozen=True)
 class PointwiseCertificate(Certificate):
@@ -140,6 +147,26 @@ class PointwiseCertificate(Certificate):
     def abstained(self) -> float:
         return float(np.mean(self.radii == ABSTAIN))
 
+    @property
+    def by_example(self) -> "PointwiseCertificate":
+        return self
+
+
+def last_above_zero(bound: Callable[[int], float], low: int) -> int:
+    """The largest r at which ``bound``, which falls with r, is above 0, as it is at ``low`` >= 0.
+
+    Raises ValueError where it is still above 0 at 2^40.
+    """
+    beyond = low + 1
+    while bound(beyond) > 0:
+        low, beyond = beyond, 2 * beyond
+        if beyond > 2**41:
+            raise ValueError("the bound on the accuracy never reaches 0")
+    while beyond - low > 1:  # bound(low) > 0 >= bound(beyond)
+        middle = (low + beyond) // 2
+        low, beyond = (middle, beyond) if bound(middle) > 0 else (low, middle)
+    return low
+
 
 @dataclass(frozen=True)
 class AccuracyCertificate(Certificate):
@@ -175,17 +202,64 @@ class AccuracyCertificate(Certificate):
         p = self._right(labels)
         if self.bound(p, 0) <= 0:
             return ABSTAIN
-        beyond = 1
-        while self.bound(p, beyond) > 0:
-            beyond *= 2
-            if beyond > 2**40:
-                raise ValueError("the bound on the accuracy never reaches 0")
-        low = beyond // 2  # bound(low) > 0 >= bound(beyond), and the bound falls with r
-        while beyond - low > 1:
-            middle = (low + beyond) // 2
-            low, beyond = (middle, beyond) if self.bound(p, middle) > 0 else (low, middle)
-        return low
+        return last_above_zero(lambda r: self.bound(p, r), 0)
 
     @property
     def abstained(self) -> float:
         return 0.0
+
+
+@dataclass(frozen=True)
+class CollectiveCertificate(Certificate):
+    """A lower bound on the accuracy on the whole test set after one attack of size r.
+
+    ``predictions`` (e,) and ``radii`` (e,) int64 as in :class:`PointwiseCertificate`: an example is
+    lost at most where its radius is below r. ``turned(which, r)`` bounds from above how many of the
+    test examples ``which`` (e,) bool one attack of size r turns. It may be dear, so each question
+    is put once. Never below the pointwise curve (Chen et al., ICML 2022).
+    """
+
+    predictions: IntArray
+    radii: IntArray
+    turned: Callable[[NDArray[np.bool_], int], int]
+    _asked: dict[tuple[bytes, int], int] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    kind = Kind.COLLECTIVE
+
+    @property
+    def by_example(self) -> PointwiseCertificate:
+        return PointwiseCertificate(
+            self.method, self.threat, self.guarantee, self.predictions, self.radii
+        )
+
+    def certified_accuracy(self, labels: IntArray, r: IntArray) -> FloatArray:
+        right = self.predictions == labels
+        safe = self.by_example.certified_accuracy(labels, np.atleast_1d(r))
+        kept = [np.count_nonzero(right) - self.lost(right, int(one)) for one in np.atleast_1d(r)]
+        return np.maximum(safe, np.array(kept) / max(labels.size, 1))
+
+    def lost(self, which: NDArray[np.bool_], r: int) -> int:
+        """How many of the examples ``which`` (e,) one attack of size r turns at most."""
+        unsafe = which & (self.radii < r)
+        key = unsafe.tobytes(), r
+        if key not in self._asked:
+            examples = int(np.count_nonzero(unsafe))
+            found = self.turned(unsafe, r) if r > 0 and examples else examples
+            self._asked[key] = min(found, examples)
+        return self._asked[key]
+
+    def clean_accuracy(self, labels: IntArray) -> float:
+        return self.by_example.clean_accuracy(labels)
+
+    def last_radius(self, labels: IntArray) -> int:
+        low = self.by_example.last_radius(labels)
+        return low if low < 0 else last_above_zero(lambda r: self._at(labels, r), low)
+
+    def _at(self, labels: IntArray, r: int) -> float:
+        return float(self.certified_accuracy(labels, np.array([r]))[0])
+
+    @property
+    def abstained(self) -> float:
+        return self.by_example.abstained

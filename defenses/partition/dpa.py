@@ -7,13 +7,13 @@ Levine, Feizi: Deep Partition Aggregation: Provable Defenses against General Poi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.certificates import DETERMINISTIC, Certificate, Guarantee, PointwiseCertificate
 from harness.defense import (
     Arrays,
     Defense,
@@ -27,14 +27,20 @@ from harness.defense import (
     features_field,
 )
 from harness.defenses.partition import elections
+from harness.defenses.partition.collective import (
+    CERTIFICATE,
+    PREDICTIONS,
+    against_one,
+    check_election,
+    joined,
+    program_field,
+    time_limit_field,
+)
 from harness.defenses.partition.elections import Election
 from harness.defenses.partition.parts import Hash, hashed_parts
 from harness.defenses.partition.training import BLOCK, positions, rankings
 from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, cost, covered
-
-if TYPE_CHECKING:
-    pass
 
 ELECTION = (
     "plurality: most votes; run-off: of the two labels with most votes, the one that more models "
@@ -64,6 +70,9 @@ class DpaParameters(Parameters):
         "or content (features and label: it rewrites two)",
     )
     election: Election = certify_field("plurality", description=ELECTION)
+    certificate: Literal["counting", "collective"] = Field("counting", description=CERTIFICATE)
+    time_limit: float = time_limit_field()
+    program_size: int = program_field(1000)
 
 
 class Dpa(Defense[DpaParameters]):
@@ -85,12 +94,16 @@ class Dpa(Defense[DpaParameters]):
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.FEATURE_PART if self.params.hash == "features" else Unit.PART)
 
+    def check(self, shape: Shape) -> None:
+        check_election(self.name, self.params.certificate, self.params.election)
+
     def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         return even_blocks(self.params.n_models, BLOCK)
 
     def gather(self, task: Task) -> Arrays:
         """``votes`` (e, c) of this block's base models, and their ``preferences`` (e, c, c) where
-        there are more than two labels: how many prefer label a to label b at [a, b].
+        there are more than two labels: how many prefer label a to label b at [a, b]. For the
+        collective certificate also ``predictions`` (m, e), which model voted for what.
         """
         p = self.params
         learner = task.learner(p.learner)
@@ -98,35 +111,47 @@ class Dpa(Defense[DpaParameters]):
         with task.phase("train"):
             parts = hashed_parts(task.x_train, task.y_train, p.n_models, p.hash)
         own = [parts[i] for i in task.models]
-        counts = count(rankings(task, learner, inputs, own), task.shape)
+        counts = count(
+            rankings(task, learner, inputs, own), task.shape, keep=p.certificate == "collective"
+        )
         return counts | {LABEL_IN_HASH: np.array(p.hash == "content", dtype=np.int64)}
 
     def merge(self, parts: Sequence[Arrays]) -> Arrays:
-        merged = super().merge(parts)
+        counted = [{k: v for k, v in part.items() if k != PREDICTIONS} for part in parts]
+        merged = super().merge(counted) | joined(parts)
         return {**merged, LABEL_IN_HASH: parts[0][LABEL_IN_HASH]}
 
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
 
-    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
         """Certified poisoning size: rewritten parts over the parts that one poisoning rewrites.
 
         Evidence that does not say what the hash covered is certified as if it covered the label.
         """
         unit = part_unit(evidence)
-        return certified(self.params.election, evidence, threat, unit)
+        simple = certified(self.params.election, evidence, threat, unit)
+        return against_one(self.params, evidence, simple, cost(unit, threat))
 
 
-def count(ranked: Iterator[NDArray[Any]], shape: Shape) -> dict[str, NDArray[np.int64]]:
-    """``votes`` and, for more than two labels, ``preferences`` of models' rankings (e, c)."""
+def count(
+    ranked: Iterator[NDArray[Any]], shape: Shape, *, keep: bool = False
+) -> dict[str, NDArray[Any]]:
+    """``votes`` and, for more than two labels, ``preferences`` of models' rankings (e, c); if they
+    are to be kept, ``predictions`` (m, e) as well.
+    """
     e, c = shape.n_test, shape.n_labels
     votes, preferences = np.zeros((e, c), np.int64), np.zeros((e, c, c), np.int64)
+    first: list[NDArray[Any]] = []
     for ranking in ranked:
+        if keep:
+            first.append(ranking[:, 0].copy())
         votes[np.arange(e), ranking[:, 0]] += 1
         if c > 2:
             place = positions(ranking)
             preferences += place[:, :, None] < place[:, None, :]
-    return {"votes": votes, "preferences": preferences} if c > 2 else {"votes": votes}
+    found = {"votes": votes} | ({"preferences": preferences} if c > 2 else {})
+    return found | ({PREDICTIONS: np.stack(first)} if keep else {})
 
 
 def part_unit(evidence: Evidence) -> Unit:

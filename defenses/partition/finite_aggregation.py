@@ -7,15 +7,30 @@ Aggregation, ICML 2022; Rezaei, Banihashem, Chegini, Feizi: Run-Off Election, IC
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task, even_blocks
+from harness.certificates import DETERMINISTIC, Certificate, Guarantee
+from harness.defense import (
+    Arrays,
+    Defense,
+    Evidence,
+    Lookup,
+    Shape,
+    Task,
+    certify_field,
+    even_blocks,
+)
 from harness.defenses.partition import shared_parts
+from harness.defenses.partition.collective import (
+    CERTIFICATE,
+    against_one,
+    check_election,
+    feeding,
+)
 from harness.defenses.partition.dpa import (
     LABEL_IN_HASH,
     DpaParameters,
@@ -25,10 +40,7 @@ from harness.defenses.partition.dpa import (
 from harness.defenses.partition.parts import canonical_order, digests, hashed_parts
 from harness.defenses.partition.training import BLOCK, positions, rankings
 from harness.errors import DataError, UsageError
-from harness.threats import Threat, Unit, covered
-
-if TYPE_CHECKING:
-    pass
+from harness.threats import Threat, Unit, cost, covered
 
 _OFFSETS = 2022
 """Seeds the offsets, once and for all: they may depend on nothing in the training set."""
@@ -45,6 +57,9 @@ class FiniteAggregationParameters(DpaParameters):
         2400, ge=1, le=10**6, description="parts, and base models: kd of Wang et al."
     )
     spread: int = Field(2, ge=1, description="base models that use a part: d of Wang et al.")
+    certificate: Literal["counting", "collective"] = certify_field(
+        "counting", description=CERTIFICATE
+    )
 
 
 class FiniteAggregation(Defense[FiniteAggregationParameters]):
@@ -69,6 +84,7 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
 
     def check(self, shape: Shape) -> None:
         p = self.params
+        check_election(self.name, p.certificate, p.election)
         if p.spread > p.n_models:
             raise UsageError(
                 f"finite-aggregation: spread={p.spread} is more than n_models={p.n_models}; "
@@ -110,7 +126,7 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
 
-    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
         """Certified poisoning size: rewritten parts over the parts that one poisoning rewrites.
 
         Evidence that does not say what the hash covered is certified as if it covered the label.
@@ -127,7 +143,10 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
                 "election=run-off with more than two labels needs ranks (m, e, c): the place that "
                 "each base model gives each label, 0 for the best"
             )
-        return in_examples(election, threat, part_unit(evidence), winner, rewritten)
+        unit = part_unit(evidence)
+        simple = in_examples(election, threat, unit, winner, rewritten)
+        fed = feeding(len(predictions), offsets)
+        return against_one(self.params, evidence, simple, cost(unit, threat), fed=fed)
 
 
 def spread_offsets(n_models: int, spread: int) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.certificates import DETERMINISTIC, Certificate, Guarantee
 from harness.defense import (
     Arrays,
     Defense,
@@ -26,12 +26,19 @@ from harness.defense import (
     certify_field,
     features_field,
 )
+from harness.defenses.partition.collective import (
+    CERTIFICATE,
+    against_one,
+    check_election,
+    program_field,
+    time_limit_field,
+)
 from harness.defenses.partition.dpa import ELECTION, certified, count
 from harness.defenses.partition.elections import Election
 from harness.defenses.partition.parts import balanced_parts, digests, distinct
 from harness.defenses.partition.training import rankings
 from harness.errors import UsageError
-from harness.threats import Threat, Unit, covered
+from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,6 +58,9 @@ class SsDpaParameters(Parameters):
         "nearest neighbours, or none",
     )
     election: Election = certify_field("plurality", description=ELECTION)
+    certificate: Literal["counting", "collective"] = Field("counting", description=CERTIFICATE)
+    time_limit: float = time_limit_field()
+    program_size: int = program_field(1000)
 
 
 class SsDpa(Defense[SsDpaParameters]):
@@ -67,12 +77,15 @@ class SsDpa(Defense[SsDpaParameters]):
     def covers(self) -> frozenset[Threat]:
         return covered(Unit.LABEL)
 
+    def check(self, shape: Shape) -> None:
+        check_election(self.name, self.params.certificate, self.params.election)
+
     def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         """One block: the representation is computed once."""
         return [range(self.params.n_models)]
 
     def gather(self, task: Task) -> Arrays:
-        """``votes`` (e, c) and, for more than two labels, ``preferences`` (e, c, c); as DPA."""
+        """``votes`` (e, c) and what else DPA leaves: ``preferences``, ``predictions``."""
         p = self.params
         learner = task.learner(p.learner)
         if learner.images and p.representation != "none":
@@ -86,14 +99,16 @@ class SsDpa(Defense[SsDpaParameters]):
             parts = balanced_parts(digest, task.y_train, p.n_models)
             if p.representation == "diffusion":
                 inputs = _represented(inputs, digest)
-        return count(rankings(task, learner, inputs, parts), task.shape)
+        keep = p.certificate == "collective"
+        return count(rankings(task, learner, inputs, parts), task.shape, keep=keep)
 
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
 
-    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
         """Certified number of changed labels: each rewrites one part."""
-        return certified(self.params.election, evidence, threat, Unit.LABEL)
+        simple = certified(self.params.election, evidence, threat, Unit.LABEL)
+        return against_one(self.params, evidence, simple, cost(Unit.LABEL, threat))
 
 
 def _represented(

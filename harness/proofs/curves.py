@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.certificates import Certificate, PointwiseCertificate
+from harness.certificates import Certificate, CollectiveCertificate, PointwiseCertificate
 
 SUMMARY_R = (0, 10, 50, 100, 200, 500, 1000)
 """The r at which summaries give the certified accuracy."""
@@ -49,6 +50,8 @@ def curve(certificate: Certificate, labels: NDArray[np.int64]) -> Curve:
 
     Time and memory depend on the number of test examples, not on the radii.
     """
+    if isinstance(certificate, CollectiveCertificate):
+        return _collective(certificate, labels)
     last = min(certificate.last_radius(labels), _FARTHEST)
     if last + 2 <= _EVERY_R:
         r = np.arange(last + 2, dtype=np.int64)
@@ -58,6 +61,17 @@ def curve(certificate: Certificate, labels: NDArray[np.int64]) -> Curve:
         r = _grid(certificate, labels, last)
     until = np.append(r[1:] - 1, last + 1)
     accuracy = certificate.certified_accuracy(labels, until)
+    return _made(certificate, labels, r, accuracy)
+
+
+def _made(
+    certificate: Certificate,
+    labels: NDArray[np.int64],
+    r: NDArray[np.int64],
+    accuracy: NDArray[np.float64],
+) -> Curve:
+    """The curve with those values from each ``r`` until the next, the last of which is 0."""
+    last = int(r[-1]) - 1
     median = int(np.append(r, last + 2)[np.count_nonzero(accuracy >= 0.5)]) - 1
     if r.size > _EVERY_R:
         changes = np.flatnonzero(np.diff(accuracy, prepend=np.inf))
@@ -83,3 +97,54 @@ def _grid(certificate: Certificate, labels: NDArray[np.int64], last: int) -> NDA
         low, high = (middle, high) if enough else (low, middle)
     beyond = np.geomspace(_EVERY_R, last + 1, _BEYOND).astype(np.int64)
     return np.unique(np.concatenate([np.arange(_EVERY_R), beyond.clip(max=last + 1), [high]]))
+
+
+_LEVELS = (0.9, 0.75, 0.5, 0.25, 0.1, 0.0)
+"""The fractions of the clean accuracy below which the pointwise curve has fallen where one attacker
+for all test examples is asked for."""
+_FARTHER = 1.25
+_STEPS = 6
+"""Beyond the last pointwise radius: so often that much farther, while anything is left."""
+
+
+def _collective(certificate: CollectiveCertificate, labels: NDArray[np.int64]) -> Curve:
+    """Each r is an integer program, so few are solved: those of the summary, and those where the
+    pointwise curve falls. An attack of fewer units turns no more, so what is proved at one holds
+    down to where the pointwise curve proves more.
+    """
+    simple = curve(certificate.by_example, labels)
+    solved = _programs(certificate, labels, simple)
+    # Accuracy falls with r, so whatever holds farther out holds here as well.
+    proved = np.maximum.accumulate(np.array(list(solved.values()))[::-1])[::-1]
+    at = np.array(list(solved))
+    last = max(simple.max_radius, int(at[-1]))
+    r = np.unique(np.concatenate([simple.r, at, at + 1]))
+    if last + 2 <= _EVERY_R:
+        r = np.arange(last + 2, dtype=np.int64)
+    accuracy = np.maximum(
+        [simple.at(int(one)) for one in r], np.append(proved, 0.0)[np.searchsorted(at, r)]
+    )
+    end = int(np.count_nonzero(accuracy > 0)) + 1  # 0 is listed once
+    return _made(certificate, labels, r[:end], accuracy[:end])
+
+
+def _programs(
+    certificate: CollectiveCertificate, labels: NDArray[np.int64], simple: Curve
+) -> dict[int, float]:
+    """The certified accuracy at each r for which one attacker is asked, by increasing r."""
+    first = [
+        int(simple.r[np.argmax(simple.certified_accuracy <= level * simple.certified_accuracy[0])])
+        for level in _LEVELS
+    ]
+    fallen = [r for r in SUMMARY_R if simple.at(r) < simple.certified_accuracy[0]]
+    solved: dict[int, float] = {}
+    for r in sorted({*first, *fallen}):
+        solved[r] = float(certificate.certified_accuracy(labels, np.array([r]))[0])
+        if not solved[r]:
+            return solved
+    for _ in range(_STEPS):
+        r = math.ceil(_FARTHER * max(solved))
+        solved[r] = float(certificate.certified_accuracy(labels, np.array([r]))[0])
+        if not solved[r]:
+            break
+    return solved

@@ -90,7 +90,7 @@ class ThreatAnswer:
     """The answer for one threat: the rows, the r of the summary, and the best at each of them.
 
     ``best`` is among the proofs about single examples, ``expected`` among those about the expected
-    accuracy: one is never ranked with the other.
+    accuracy, ``collective`` among those about the whole test set: one is never ranked with another.
     """
 
     threat: str
@@ -98,6 +98,7 @@ class ThreatAnswer:
     r: Sequence[int]
     best: Sequence[Best]
     expected: Sequence[Best]
+    collective: Sequence[Best]
     not_run: Sequence[str]
     """Names that other threats have and this one has not: runs that were combined can differ."""
 
@@ -147,11 +148,11 @@ def threat_answer(result: RunResult, threat: str) -> ThreatAnswer:
     at = result.r_columns
     present = {row.name for row in rows}
     missing = [name for name in dict.fromkeys(called.values()) if name not in present]
-    best, expected = (
+    best, expected, collective = (
         [_best([row for row in rows if row.proven and row.kind == kind], r) for r in at]
-        for kind in (Kind.POINTWISE, Kind.EXPECTED_ACCURACY)
+        for kind in (Kind.POINTWISE, Kind.EXPECTED_ACCURACY, Kind.COLLECTIVE)
     )
-    return ThreatAnswer(threat, rows, at, best, expected, missing)
+    return ThreatAnswer(threat, rows, at, best, expected, collective, missing)
 
 
 def threat_answers(result: RunResult) -> list[ThreatAnswer]:
@@ -163,13 +164,13 @@ def threat_answers(result: RunResult) -> list[ThreatAnswer]:
 def headline(answer: ThreatAnswer) -> str:
     """The answer for one threat in a sentence or two, as plain text: proofs about single examples.
 
-    What is proved about the expected accuracy is :func:`expected_accuracy`.
+    What else is proved has sentences of its own: :func:`statements`.
     """
     if not answer.covered:
         return "No certificate in this run covers this attacker."
     claims = "; ".join(_claim(who, bests) for who, bests in _groups(answer.best))
     if not claims:
-        about = " about single examples" if expected_accuracy(answer) else ""
+        about = " about single examples" if about_accuracy(answer) else ""
         return f"Nothing is proved{about} against this attacker."
     ranked = (row.highest for row in answer.rows if row.ranked)
     furthest = max(ranked, key=lambda row: row.max_radius)
@@ -182,12 +183,31 @@ def expected_accuracy(answer: ThreatAnswer) -> str:
 
     Such as: dp proves 91.02% at r = 10 and 3.10% at r = 50.
     """
+    return _most(answer, words.EXPECTED_ACCURACY, answer.expected)
+
+
+def collective_accuracy(answer: ThreatAnswer) -> str:
+    """The same of the accuracy on the whole test set after one attack."""
+    return _most(answer, words.COLLECTIVE_ACCURACY, answer.collective)
+
+
+def about_accuracy(answer: ThreatAnswer) -> list[str]:
+    """A sentence for each kind of certificate that is about an accuracy and proves something."""
+    return [text for text in (expected_accuracy(answer), collective_accuracy(answer)) if text]
+
+
+def statements(answer: ThreatAnswer) -> list[str]:
+    """All that is said about one threat: the headline, and what is proved about accuracies."""
+    return [headline(answer), *about_accuracy(answer)]
+
+
+def _most(answer: ThreatAnswer, about: str, found: Sequence[Best]) -> str:
     claims = []
-    for who, bests in _groups(answer.expected):
+    for who, bests in _groups(found):
         much = [f"{words.percent(best.accuracy)} at r = {best.r:,}" for best in bests]
         verb = "proves" if len(who) == 1 else "prove"
         claims.append(f"{words.some(who)} {verb} {words.listing(much)}")
-    return f"{words.EXPECTED_ACCURACY}: {_over(answer)}{'; '.join(claims)}." if claims else ""
+    return f"{about}: {_over(answer)}{'; '.join(claims)}." if claims else ""
 
 
 def _over(answer: ThreatAnswer) -> str:

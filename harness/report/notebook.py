@@ -64,7 +64,7 @@ def _threat(answer: answers.ThreatAnswer) -> dict[str, Any]:
         "columns": ["clean", *(f"r = {r:,}" for r in answer.alive), "median r", "largest"],
         "rows": [_row(answer, row) for row in answer.covered],
         "not_covered": words.listing(answer.not_covered),
-        "said": [s for s in (answers.headline(answer), answers.expected_accuracy(answer)) if s],
+        "said": answers.statements(answer),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from harness.certificates import Kind
 from harness.report import answers, words
 from harness.report.accuracy_figure import look
 from harness.report.figures import FAINT, INK, new_figure, style
@@ -35,7 +36,11 @@ from harness.results.seeds import over_seeds
 _BAND: dict[str, Any] = {"color": "#cdd3d8", "linewidth": 7, "solid_capstyle": "butt", "zorder": 2}
 _BEATEN: dict[str, Any] = {"color": "#a6a6a6", "linewidth": 0.8, "zorder": 2.5}
 _ESTIMATE: dict[str, Any] = {**_BEATEN, "color": FAINT, "linestyle": (0, (1, 2))}
-_AVERAGE: dict[str, Any] = {**_BEATEN, "color": FAINT, "linestyle": (0, (6, 2, 1, 2))}
+_ACCURACIES: dict[Kind, dict[str, Any]] = {
+    Kind.EXPECTED_ACCURACY: {**_BEATEN, "color": FAINT, "linestyle": (0, (6, 2, 1, 2))},
+    Kind.COLLECTIVE: {**_BEATEN, "color": FAINT, "linestyle": (0, (6, 2, 1, 2, 1, 2))},
+}
+"""Certificates that are about an accuracy and not about single examples."""
 _LETTER = 0.11
 """Room in inches for one letter above the front."""
 
@@ -52,8 +57,9 @@ def worth_drawing(result: RunResult) -> bool:
 def pareto_figure(result: RunResult) -> Figure:
     """A panel for each threat: the front as a band, a letter on it for who proves most there.
 
-    The cells that are nowhere best are thin and grey, expected accuracy is dash-dotted, estimates
-    are dotted; none of these has a letter. Those that lead anywhere have a band over seeds.
+    The cells that are nowhere best are thin and grey, expected and collective accuracy are
+    dash-dotted, estimates are dotted; none of these has a letter. Those that lead anywhere have a
+    band over seeds.
     """
     result = over_seeds(result)
     answered = answers.threat_answers(result)
@@ -92,10 +98,9 @@ def _key(
     rest = [
         ("the most that any proves", _BAND, True),
         ("nowhere best", _BEATEN, any(row.ranked and row.name not in letters for row in rows)),
-        (
-            "expected accuracy, not ranked",
-            _AVERAGE,
-            any(row.proven and not row.ranked for row in rows),
+        *(
+            (f"{words.not_pointwise(kind)[0]}, not ranked", how, any(map(_is(kind), rows)))
+            for kind, how in _ACCURACIES.items()
         ),
         ("estimate, not ranked", _ESTIMATE, any(not row.proven for row in rows)),
     ]
@@ -107,6 +112,11 @@ def _key(
         handles.append(band_key())
         texts.append(BAND)
     return handles, texts
+
+
+def _is(kind: Kind) -> Callable[[answers.Row], bool]:
+    """Whether a row is a proof of that kind."""
+    return lambda row: row.proven and row.kind == kind
 
 
 def _banded(result: RunResult, looks: Mapping[str, Any]) -> bool:
@@ -126,7 +136,9 @@ def _draw(
     axis: Axes, result: RunResult, answer: answers.ThreatAnswer, looks: Mapping[str, Any]
 ) -> None:
     unranked = {
-        row.name: _AVERAGE if row.proven else _ESTIMATE for row in answer.covered if not row.ranked
+        row.name: _ACCURACIES[Kind(row.kind)] if row.proven else _ESTIMATE
+        for row in answer.covered
+        if not row.ranked
     }
     for curve in step_curves(result, answer.threat):
         how = unranked.get(curve.name) or looks.get(curve.name, _BEATEN)

@@ -43,15 +43,20 @@ class Line:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The lines for one ``parameter``, all ``pointwise`` or all about the expected accuracy.
+    """The lines for one ``parameter``, all with certificates of one ``kind``.
 
     ``values``: every value that it takes, numbers rising, others in the order of the plan.
     """
 
     parameter: str
-    pointwise: bool
+    kind: str
     values: Sequence[Value]
     lines: Sequence[Line]
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether it is about single examples, which alone have radii."""
+        return self.kind == Kind.POINTWISE
 
     @property
     def numeric(self) -> bool:
@@ -72,20 +77,20 @@ def sweeps(result: RunResult) -> list[Sweep]:
         if cell.get("status") != "failed" and cell["label"] in rows:
             family = str(cell.get("run", "")), str(cell.get("defense"))
             families.setdefault(family, []).append(cell)
-    found: dict[tuple[str, bool], list[Line]] = {}
+    found: dict[tuple[str, str], list[Line]] = {}
     for (run, defense), cells in families.items():
         differing = differing_of(cells)
         if not differing:
             continue
         parameter = _most(differing)
         rest = [name for name in differing if name != parameter]
-        for line, pointwise in _lines(cells, parameter, rest, rows, spent):
+        for line, kind in _lines(cells, parameter, rest, rows, spent):
             prefix = f"{run}/{defense}" if run else defense
             named = Line(prefix + line.name, line.points)
-            found.setdefault((parameter, pointwise), []).append(named)
+            found.setdefault((parameter, kind), []).append(named)
     made = [
-        Sweep(parameter, pointwise, in_order(p.x for line in lines for p in line.points), lines)
-        for (parameter, pointwise), lines in found.items()
+        Sweep(parameter, kind, in_order(p.x for line in lines for p in line.points), lines)
+        for (parameter, kind), lines in found.items()
     ]
     return [sweep for sweep in made if _worth(sweep)]
 
@@ -151,9 +156,9 @@ def _lines(
     rest: Sequence[str],
     rows: Mapping[str, Mapping[str, Mapping[str, Row]]],
     spent: Mapping[str, Cost],
-) -> list[tuple[Line, bool]]:
-    """The lines of one defense, named by what tells them apart; and whether each is pointwise."""
-    points: dict[tuple[str, str, bool], list[Point]] = {}
+) -> list[tuple[Line, str]]:
+    """The lines of one defense, named by what tells them apart, and each one's kind."""
+    points: dict[tuple[str, str, str], list[Point]] = {}
     for cell in cells:
         settings, label = settings_of(cell), str(cell["label"])
         shared = _called({name: settings.get(name, "none") for name in rest})
@@ -161,10 +166,10 @@ def _lines(
             one = next(iter(by_threat.values()))
             several = certificate if one.name != one.label else ""
             name = words.bracketed(shared + f": {several}" * bool(several), one.remark, one.seeds)
-            key = name, several, one.kind == Kind.POINTWISE
+            key = name, several, one.kind
             point = Point(settings.get(parameter, "none"), by_threat, spent[label])
             points.setdefault(key, []).append(point)
-    return [(Line(name, found), pointwise) for (name, _, pointwise), found in points.items()]
+    return [(Line(name, found), kind) for (name, _, kind), found in points.items()]
 
 
 def _called(settings: Mapping[str, Value]) -> str:

@@ -143,8 +143,9 @@ def _row(axes: Sequence[Axes], sweep: Sweep, group: Sequence[str], key: _Key) ->
         _draw(radii, sweep, i, line, _of(threat, lambda row: row.median_radius), how)
         for r, other in key.accuracies.items():
             _draw(accuracies, sweep, i, line, _of(threat, _accuracy(r)), {**how, **other})
-    half = "r with an expected accuracy\nof at least one half"
-    dress_number(radii, "median certified radius" if sweep.pointwise else half)
+    about = "".join(words.not_pointwise(sweep.kind))
+    half = f"r with {words.a(about)}\nof at least one half"
+    dress_number(radii, half if about else "median certified radius")
     dress_accuracy(accuracies)
     for axis in axes:
         dress_x(axis, sweep)

@@ -112,9 +112,7 @@ def summary_markdown(result: RunResult) -> str:
         meaning = words.threat_meaning(answer.threat)
         if meaning:
             lines += [f"The attacker may, r times, {meaning}.", ""]
-        lines += [plain(answers.headline(answer)), ""]
-        expected = answers.expected_accuracy(answer)
-        lines += [plain(expected), ""] if expected else []
+        lines += [line for text in answers.statements(answer) for line in (plain(text), "")]
         if answer.rows:
             lines += _markdown(columns(answer), (_bold_best(answer, row) for row in answer.rows))
         lines += [f"\nNot run: {plain(words.listing(answer.not_run))}."] if answer.not_run else []
@@ -132,7 +130,10 @@ def summary_markdown(result: RunResult) -> str:
         lines += ["", "## Failed", ""]
         lines += [f"- {plain(name)}: {plain(error)}" for name, error in failed]
     lines += ["", "## How to read this", ""]
-    lines += [f"- **{term}:** {meaning}" for term, meaning in words.HOW_TO_READ.items()]
+    lines += [
+        f"- **{term}:** {meaning}"
+        for term, meaning in words.how_to_read(set(result.summary["kind"])).items()
+    ]
     found = answers.guarantees(result)
     lines += [f"- **{plain(name)}:** {words.guarantee_meaning(name)}" for name in found]
     return "\n".join(lines) + "\n"

@@ -40,7 +40,7 @@ class SummaryTable:
             if answer.not_covered:
                 missing = f"not covered: {words.listing(answer.not_covered)}"
                 yield Text(words.wrap_label(missing, width))
-            for sentence in (answers.headline(answer), answers.expected_accuracy(answer)):
+            for sentence in answers.statements(answer):
                 for claim in sentence.replace("; ", ";\n").splitlines():
                     yield Text(words.wrap_label(claim, width))
         if any(answer.averaged for answer in found):

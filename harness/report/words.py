@@ -6,7 +6,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from harness.certificates import Kind
 from harness.results.schema import NOT_COVERED
@@ -30,6 +30,8 @@ IN_BRACKETS = "Numbers and curves are means over the seeds, with the lowest and 
 
 EXPECTED_ACCURACY = "Expected accuracy, on average over training and not about single examples"
 """How the line begins that says what is proved about it."""
+COLLECTIVE_ACCURACY = "Collective accuracy, of the whole test set after one attack"
+"""The same of collective certificates."""
 
 HOW_TO_READ = {
     "Certified accuracy at r": "the fraction of test examples that are predicted rightly, and stay "
@@ -52,6 +54,15 @@ HOW_TO_READ = {
 }
 """Terms and what they mean, for the end of a report."""
 
+_COLLECTIVE = {
+    "Collective accuracy": "where the guarantee says so, certified accuracy at r bounds the "
+    "accuracy on the whole test set after one attack of r poisonings, where elsewhere each test "
+    "example is given an attack of its own. It does not say which examples stay right, so it is "
+    "never ranked with proofs about single examples. It is computed at some r; in between, what "
+    "holds farther out holds as well."
+}
+"""What reports say in addition that have such certificates."""
+
 _GUARANTEES = {
     "deterministic": "holds without exception; nothing in it was sampled.",
     "probabilistic": "rests on sampled base models: with probability at most alpha one of the "
@@ -63,6 +74,11 @@ _GUARANTEES = {
     "stated confidence, so it is never ranked best.",
     NOT_COVERED: "the certificate says nothing about this attacker.",
 }
+
+
+def how_to_read(kinds: Container[str]) -> dict[str, str]:
+    """Terms and what they mean, for a report with certificates of those ``kinds``."""
+    return HOW_TO_READ | (_COLLECTIVE if Kind.COLLECTIVE in kinds else {})
 
 
 def percent(value: float, digits: int = 2) -> str:
@@ -152,6 +168,14 @@ def not_pointwise(kind: str) -> list[str]:
     (['expected accuracy'], [], [])
     """
     return [kind.replace("-", " ")] if kind not in ("", Kind.POINTWISE) else []
+
+
+def a(noun: str) -> str:
+    """
+    >>> a("expected accuracy"), a("collective accuracy")
+    ('an expected accuracy', 'a collective accuracy')
+    """
+    return f"{'an' if noun[:1] in tuple('aeiou') else 'a'} {noun}"
 
 
 def guarantee_kind(guarantee: str) -> str:

@@ -91,7 +91,8 @@ def _why_not(result: RunResult, defense: str, threat: str) -> str:
     if (rows["guarantee"] == NOT_COVERED).all():
         return f"{defense} does not cover {threat}: nothing is proved of any example"
     if not (rows["kind"] == Kind.POINTWISE).any():
-        return f"{defense} certifies the expected accuracy, and nothing of single examples"
+        about = " and the ".join(kind.replace("-", " ") for kind in rows["kind"].unique() if kind)
+        return f"{defense} certifies the {about}, and nothing of single examples"
     return f"{result.folder} keeps nothing by example: load the run's own folder"
 
 

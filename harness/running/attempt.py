@@ -126,8 +126,10 @@ class Workshop:
             return Proved(threat, None, None, 0.0)
         start = time.perf_counter()
         certificate = cell.defense.certify(evidence, threat, cell.alpha)
-        seconds = time.perf_counter() - start
-        return Proved(threat, certificate, curve(certificate, self.plan.dataset.y_test), seconds)
+        proved = curve(
+            certificate, self.plan.dataset.y_test
+        )  # a collective one solves its programs
+        return Proved(threat, certificate, proved, time.perf_counter() - start)
 
     def _gather(self, cell: Cell) -> Stored:
         """The cell's evidence: stored, or its missing blocks trained and all of them merged."""

@@ -78,8 +78,8 @@ def _attacks_under(threat: Threat, before: tuple[Property, ...]) -> Property:
                 attacked += campaign.attacked.get(threat, 0)
             yield from (one.text for one in campaign.contradictions if one.threat is threat)
         for variant in (one for one in _variants(bench) if one.label not in bench.slow):
-            before = variant.certify(threat)
-            if isinstance(before, PointwiseCertificate) and before.radii.max() >= 1:
+            before = variant.certify(threat).by_example
+            if before is not None and before.radii.max() >= 1:
                 attacked += _certifies_alike(bench, variant)
                 yield from _at_the_radius(variant, threat, before)
         if not attacked:
@@ -102,7 +102,7 @@ def _certifies_alike(bench: Bench, other: Bench) -> bool:
 
 
 def _why(bench: Bench, threat: Threat) -> str:
-    if not isinstance(bench.certify(threat), PointwiseCertificate):
+    if bench.certify(threat).by_example is None:
         return "its certificate is not about single test examples, and others are not attacked"
     return (
         "on the small data sets it certifies no single test example against r = 1, or only in "
@@ -180,8 +180,8 @@ def _at_the_radius(bench: Bench, threat: Threat, before: PointwiseCertificate) -
             continue
         for means in _MEANS.get(threat, (threat,)):
             after = bench.on(**poisoned(bench.dataset, means, r, target, int(label)))
-            now = after.certify(threat, arrays=after.gathered())
-            assert isinstance(now, PointwiseCertificate)
+            now = after.certify(threat, arrays=after.gathered()).by_example
+            assert now is not None
             for i in contradicted(before, now, r):
                 yield (
                     f"{bench.label} certifies test example {i} under {threat}: predicted "

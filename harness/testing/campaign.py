@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.certificates import ABSTAIN, PointwiseCertificate
+from harness.certificates import ABSTAIN, CollectiveCertificate, PointwiseCertificate
 from harness.errors import HarnessError
 from harness.testing.poisonings import (
     Edit,
@@ -73,6 +73,8 @@ class Campaign:
     composed: int = COMPOSED
     seconds: float = SECONDS
     before: dict[Threat, PointwiseCertificate] = field(init=False)
+    """What was certified of each test example, before anything was poisoned."""
+    collective: dict[Threat, CollectiveCertificate] = field(init=False)
     attacked: dict[Threat, int] = field(init=False)
     """How many trained poisonings faced a certificate that excluded them."""
     took: float = field(init=False)
@@ -91,10 +93,12 @@ class Campaign:
         if self.seconds < self.took < 1:  # or whatever is imported or made once took so long
             arrays, self.took = _timed(self.bench)
         certificates = {t: self.bench.certify(t, arrays=arrays) for t in self.bench.threats}
-        self.before = {
+        singles = {threat: one.by_example for threat, one in certificates.items()}
+        self.before = {threat: one for threat, one in singles.items() if one is not None}
+        self.collective = {
             threat: one
             for threat, one in certificates.items()
-            if isinstance(one, PointwiseCertificate)
+            if isinstance(one, CollectiveCertificate)
         }
         self.attacked = dict.fromkeys(self.before, 0)
         aims = any((one.radii >= 1).any() for one in self.before.values())
@@ -155,7 +159,9 @@ class Campaign:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             self.unanswered.append(f"with {told(edits)}, it raises {text}")
         for threat, one in self.before.items():
-            if allowed(threat, edits) and (one.radii >= len(edits)).any():
+            if allowed(threat, edits) and (
+                threat in self.collective or (one.radii >= len(edits)).any()
+            ):
                 self.attacked[threat] += 1
                 self._compare(threat, one, found.get(threat), edits)
         if len(edits) == 1:
@@ -165,16 +171,23 @@ class Campaign:
         self,
         threat: Threat,
         before: PointwiseCertificate,
-        after: Certificate | None,
+        now: Certificate | None,
         edits: Poisoning,
     ) -> None:
-        if not isinstance(after, PointwiseCertificate):
+        after = None if now is None else now.by_example
+        if after is None:
             return  # there is no prediction at all, which is told among what is unanswered
         for i in contradicted(before, after, len(edits)):
             certified = f"{i} under {threat}: predicted {before.predictions[i]}, radius "
             certified += str(before.radii[i])
-            now = f"{told(edits)} makes it {after.predictions[i]}"
-            self._contradict(threat, certified, now)
+            self._contradict(threat, certified, f"{told(edits)} makes it {after.predictions[i]}")
+        turned = before.predictions != after.predictions
+        together = self.collective.get(threat)
+        if together is not None and together.lost(turned, len(edits)) < turned.sum():
+            text = f"{self.bench.label} certifies under {threat} that no attack of size "
+            text += f"{len(edits)} turns the test examples {np.flatnonzero(turned).tolist()} "
+            text += f"together; yet {told(edits)} does"
+            self.contradictions.append(Contradiction(threat, text))
 
     def _contradict(self, threat: Threat, certified: str, yet: str) -> None:
         text = f"{self.bench.label} certifies test example {certified}; yet {yet}"
@@ -184,8 +197,9 @@ class Campaign:
         """(e,) how much of its radius, over all threats, an edit cost each test example."""
         lost = np.zeros(self.bench.dataset.n_test, np.int64)
         for threat, before in self.before.items():
-            after = found.get(threat)
-            if isinstance(after, PointwiseCertificate):
+            certificate = found.get(threat)
+            after = None if certificate is None else certificate.by_example
+            if after is not None:
                 turned = after.predictions != before.predictions
                 fallen = np.clip(before.radii - after.radii, 0, _TURNED - 1)
                 lost = np.maximum(lost, np.where(turned, _TURNED, fallen))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.certificates import ABSTAIN, Certificate, PointwiseCertificate
+from harness.certificates import ABSTAIN, Certificate, Kind
 from harness.testing.bench import ALPHA
 from harness.testing.properties import property_of
 from harness.testing.verdicts import NotApplicable
@@ -28,6 +28,7 @@ WEAKER = (
 )
 """Pairs of a weaker attacker and a stronger one, who may do all that the weaker one may."""
 
+_FEW = np.array([0, 1, 2, 3, 5, 8, 13, 40, 2**40])
 _FAR = np.unique(np.r_[np.arange(200), np.geomspace(200, 2**40, 60).astype(np.int64)])
 
 
@@ -47,16 +48,17 @@ def predictions_and_radii(bench: Bench) -> Iterator[str]:
             continue
         if certificate.threat is not threat:
             yield f"the certificate under {threat} says that it is under {certificate.threat}"
-        if not isinstance(certificate, PointwiseCertificate):
+        single = certificate.by_example
+        if single is None:
             continue
-        if certificate.radii.shape != (e,):
-            found = certificate.radii.shape
+        if single.radii.shape != (e,):
+            found = single.radii.shape
             yield f"under {threat}, radii have shape {found}; wanted one for each of {e} examples"
-        for i in np.flatnonzero(certificate.radii < ABSTAIN):
-            yield f"under {threat}, test example {i} has the radius {certificate.radii[i]}"
-        known = (certificate.predictions >= 0) & (certificate.predictions < c)
+        for i in np.flatnonzero(single.radii < ABSTAIN):
+            yield f"under {threat}, test example {i} has the radius {single.radii[i]}"
+        known = (single.predictions >= 0) & (single.predictions < c)
         for i in np.flatnonzero(~known):
-            found = certificate.predictions[i]
+            found = single.predictions[i]
             yield f"under {threat}, test example {i} is predicted {found}; wanted 0 to {c - 1}"
 
 
@@ -69,11 +71,11 @@ def certified_accuracy_falls(bench: Bench) -> Iterator[str]:
     """
     labels = bench.dataset.y_test
     for threat, certificate in bench.certificates():
-        accuracy = curve(bench, certificate)
+        accuracy, at = curve(bench, certificate), asked(certificate)
         for i in np.flatnonzero(~((accuracy >= 0) & (accuracy <= 1))):
-            yield f"under {threat}, certified accuracy is {accuracy[i]} at r = {_FAR[i]}"
+            yield f"under {threat}, certified accuracy is {accuracy[i]} at r = {at[i]}"
         for i in np.flatnonzero(np.diff(accuracy) > 0):
-            rise = f"{accuracy[i]:g} at r = {_FAR[i]} to {accuracy[i + 1]:g} at r = {_FAR[i + 1]}"
+            rise = f"{accuracy[i]:g} at r = {at[i]} to {accuracy[i + 1]:g} at r = {at[i + 1]}"
             yield f"under {threat}, certified accuracy rises from {rise}"
         last = certificate.last_radius(labels)
         beyond = certificate.certified_accuracy(labels, np.array([last + 1]))[0]
@@ -170,36 +172,46 @@ def certify_is_pure(bench: Bench) -> Iterator[str]:
 
 def difference(bench: Bench, one: Certificate, other: Certificate) -> str | None:
     """Where two certificates differ, in words; None where they do not."""
-    if isinstance(one, PointwiseCertificate) and isinstance(other, PointwiseCertificate):
+    single, second = one.by_example, other.by_example
+    if single is not None and second is not None:
         for name in ("predictions", "radii"):
-            a, b = getattr(one, name), getattr(other, name)
+            a, b = getattr(single, name), getattr(second, name)
             for i in np.flatnonzero(a != b):
                 return f"{name} of test example {i} are {a[i]} and {b[i]}"
+    if one.kind is other.kind is Kind.POINTWISE:
         return None
     a, b = (curve(bench, each) for each in (one, other))
     for i in np.flatnonzero(~np.isclose(a, b, rtol=1e-9, atol=1e-12)):
-        return f"certified accuracy at r = {_FAR[i]} is {a[i]:g} and {b[i]:g}"
+        return f"certified accuracy at r = {asked(one)[i]} is {a[i]:g} and {b[i]:g}"
     return None
+
+
+def asked(certificate: Certificate) -> NDArray[np.int64]:
+    """The r at which a certificate is asked: fewer where each is an integer program."""
+    return _FEW if certificate.kind is Kind.COLLECTIVE else _FAR
 
 
 def curve(bench: Bench, certificate: Certificate) -> NDArray[np.float64]:
     """Certified accuracy at many r, from 0 on."""
-    return certificate.certified_accuracy(bench.dataset.y_test, _FAR)
+    return certificate.certified_accuracy(bench.dataset.y_test, asked(certificate))
 
 
 def _proves(bench: Bench, certificate: Certificate) -> bool:
     """Whether anything is certified."""
-    if isinstance(certificate, PointwiseCertificate):
-        return bool((certificate.radii > ABSTAIN).any())
+    single = certificate.by_example
+    if single is not None:
+        return bool((single.radii > ABSTAIN).any())
     return bool((curve(bench, certificate) > 0).any())
 
 
 def _less(bench: Bench, one: Certificate, other: Certificate) -> Iterator[str]:
     """Where ``one`` ({less}) proves less than ``other`` ({more}) though it should not."""
-    if isinstance(one, PointwiseCertificate) and isinstance(other, PointwiseCertificate):
-        for i in np.flatnonzero(one.radii < other.radii):
-            radii = f"{one.radii[i]} under {{less}} and {other.radii[i]} under {{more}}"
+    single, second = one.by_example, other.by_example
+    if single is not None and second is not None:
+        for i in np.flatnonzero(single.radii < second.radii):
+            radii = f"{single.radii[i]} under {{less}} and {second.radii[i]} under {{more}}"
             yield f"test example {i} has the radius {radii}"
+    if one.kind is other.kind is Kind.POINTWISE:
         return
     a, b = (curve(bench, each) for each in (one, other))
     for i in np.flatnonzero(a < b - 1e-9):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import numpy as np
 import torch
 
-from harness.certificates import PointwiseCertificate
+from harness.certificates import Kind
 from harness.testing import certificates
 from harness.testing.data import tiny_dataset
 from harness.testing.properties import property_of
@@ -115,14 +115,16 @@ def order_of_test_examples_does_not_matter(bench: Bench) -> Iterator[str]:
     permuted = bench.on(x_test=bench.dataset.x_test[order], y_test=bench.dataset.y_test[order])
     for threat in bench.threats:
         one, other = bench.certify(threat), permuted.certify(threat)
-        if isinstance(one, PointwiseCertificate) and isinstance(other, PointwiseCertificate):
+        single, moved = one.by_example, other.by_example
+        if single is not None and moved is not None:
             for name in ("predictions", "radii"):
-                before, after = getattr(one, name)[order], getattr(other, name)
+                before, after = getattr(single, name)[order], getattr(moved, name)
                 for place in np.flatnonzero(before != after):
                     yield (
                         f"{name} of test example {order[place]} under {threat} are "
                         f"{before[place]}, and {after[place]} with the examples in another order"
                     )
+        if one.kind is Kind.POINTWISE:
             continue
         before, after = certificates.curve(bench, one), certificates.curve(permuted, other)
         for r in np.flatnonzero(~np.isclose(before, after)):

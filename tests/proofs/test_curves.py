@@ -16,6 +16,7 @@ from harness.certificates import (
     DETERMINISTIC,
     ESTIMATE,
     AccuracyCertificate,
+    CollectiveCertificate,
     PointwiseCertificate,
 )
 from harness.proofs.curves import Curve, curve
@@ -127,3 +128,66 @@ def test_a_bound_on_the_accuracy_is_listed_at_a_bounded_number_of_r(shape: str, 
         assert found.at(r) <= bound(r)
         # Each value is that of an r at most a hundredth farther.
         assert r > last or found.at(r) >= bound(min(int(r * 1.01) + 1, last))
+
+
+def collective(
+    radii: Any, turned: Callable[[np.ndarray[Any, Any], int], int], predictions: Any = None
+) -> CollectiveCertificate:
+    zeros = np.zeros(len(radii), np.int64) if predictions is None else np.asarray(predictions)
+    return CollectiveCertificate("toy", Threat.ANY, DETERMINISTIC, zeros, np.asarray(radii), turned)
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.one_of(st.integers(-1, 60), st.integers(9_990, 10_010)), min_size=1, max_size=12),
+    st.integers(1, 4),
+)
+@example([-1, -1], 1)
+@example([9_999, 5, 5], 2)
+def test_a_collective_curve_lies_between_what_is_proved_of_each_and_of_all(
+    radii: list[int], fraction: int
+) -> None:
+    """Here one attack turns one in so many of those that it could turn."""
+
+    def turned(which: np.ndarray[Any, Any], r: int) -> int:
+        return int(-(-which.sum() // fraction))
+
+    labels = np.zeros(len(radii), np.int64)
+    labels[::3] = 1  # predicted wrongly: they count as lost, and not as turned
+    certificate = collective(radii, turned)
+    found, simple = curve(certificate, labels), curve(certificate.by_example, labels)
+    assert is_a_step_function(found)
+    assert found.clean_accuracy == simple.clean_accuracy
+    assert found.abstained == simple.abstained
+    asked = np.unique([0, 1, 9, 10, 11, *np.maximum(radii, 0), *(np.array(radii) + 1), 20_000])
+    truth = certificate.certified_accuracy(labels, asked)
+    for r, most in zip(asked, truth, strict=True):
+        assert simple.at(int(r)) <= found.at(int(r)) <= most + 1e-12
+    assert found.max_radius >= simple.max_radius
+    if fraction > 1 and simple.max_radius >= 1 and simple.certified_accuracy[0] > 1 / len(radii):
+        fallen = int(simple.r[np.argmax(simple.certified_accuracy <= 0)])
+        at_the_end = certificate.certified_accuracy(labels, np.array([fallen]))[0]
+        assert found.at(fallen) == at_the_end
+
+
+def test_each_program_of_a_collective_certificate_is_solved_once() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def turned(which: np.ndarray[Any, Any], r: int) -> int:
+        asked.append((int(which.sum()), r))
+        return 1
+
+    certificate = collective([3, 3, 7], turned)
+    labels = np.zeros(3, np.int64)
+    first = curve(certificate, labels)
+    assert asked and len(set(asked)) == len(asked)
+    before = len(asked)
+    assert curve(certificate, labels) is not first
+    assert len(asked) == before
+
+
+def test_a_bound_above_all_examples_is_no_accuracy_below_zero() -> None:
+    certificate = collective([0, 0, 4], lambda which, r: 99)
+    accuracy = certificate.certified_accuracy(np.zeros(3, np.int64), np.arange(7))
+    assert accuracy.tolist() == pytest.approx([1, *[1 / 3] * 4, 0, 0])
+    assert certificate.last_radius(np.zeros(3, np.int64)) == 4

@@ -27,6 +27,9 @@ VARIANTS = [
     "knn[k=11,features=raw,metric=manhattan]",
     "knn[k=5,metric=cosine]",
     "rnn[features=raw,metric=manhattan,radius=20]",
+    "dpa[certificate=collective]",
+    "ss-dpa[certificate=collective]",
+    "finite-aggregation[certificate=collective,hash=content]",
 ]
 
 
@@ -45,6 +48,8 @@ def test_it_conforms(registry: Registry, selection: str) -> None:
         "dpa[election=run-off]",
         "finite-aggregation",
         "knn[k=5]",
+        "dpa[certificate=collective]",
+        "finite-aggregation",
     ],
 )
 def test_it_conforms_with_three_labels(registry: Registry, selection: str) -> None:

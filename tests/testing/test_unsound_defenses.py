@@ -1,4 +1,6 @@
-"""Five unsound defenses that an audit got past the conformance suite: each is refused now."""
+"""Unsound defenses that got past the conformance suite, or that were published: each is refused."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +59,17 @@ class AModificationRewritesOnePart(Dpa):
     def certify(self, evidence, threat, alpha):
         one = super().certify(evidence, Threat.INSERT, alpha)
         return PointwiseCertificate(one.method, threat, DETERMINISTIC, one.predictions, one.radii)
+
+
+class OneAttackerRewritesOnePart(Dpa):
+    """The collective program with a modification that rewrites one part."""
+
+    name = "one-attacker-rewrites-one-part"
+
+    def certify(self, evidence, threat, alpha):
+        cheap = super().certify(evidence, Threat.INSERT, alpha)
+        right = super().certify(evidence, threat, alpha)
+        return replace(right, turned=cheap.turned)
 
 
 class PenaltyFollowsTheSize(Dpa):
@@ -184,6 +197,14 @@ def test_an_unsound_defense_is_refused_with_the_right_words(
         check_defense(defense, registry=registry)
     for part in (f"{defense.name}[", *words):
         assert part.removesuffix("[") in str(caught.value)
+
+
+def test_an_unsound_collective_certificate_is_refused(registry: Registry) -> None:
+    unsound = OneAttackerRewritesOnePart(DpaParameters(n_models=30, certificate="collective"))
+    with pytest.raises(ConformanceError) as caught:
+        check_defense(unsound, registry=registry)
+    assert "certified modify attacks change nothing: " in str(caught.value)
+    assert "that no attack of size 1 turns the test examples" in str(caught.value)
 
 
 def test_where_nothing_could_be_attacked_it_is_said_first(registry: Registry) -> None:
