@@ -118,8 +118,8 @@ class Dpa(Defense[DpaParameters]):
 
     def merge(self, parts: Sequence[Arrays]) -> Arrays:
         counted = [{k: v for k, v in part.items() if k != PREDICTIONS} for part in parts]
-        merged = super().merge(counted) | joined(parts)
-        return {**merged, LABEL_IN_HASH: parts[0][LABEL_IN_HASH]}
+        label = {LABEL_IN_HASH: parts[0][LABEL_IN_HASH]}
+        return {**super().merge(counted), **joined(parts), **label}
 
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC

@@ -383,8 +383,11 @@ def test_offsets_are_fixed_once_and_for_all() -> None:
 
 
 def test_one_training_serves_both_elections() -> None:
-    for defense in (Dpa, SsDpa, FiniteAggregation):
-        assert defense.Params.certify_only() == {"election"}
+    solver = {"time_limit", "program_size"}
+    for defense in (Dpa, SsDpa):
+        assert defense.Params.certify_only() == {"election", *solver}
+    # Its evidence holds what each model predicts, which is what a collective certificate is of.
+    assert FiniteAggregation.Params.certify_only() == {"election", "certificate", *solver}
 
 
 def test_places_invert_a_ranking() -> None:
