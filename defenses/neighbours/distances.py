@@ -8,7 +8,7 @@ there are, and neither can a certificate that counts on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-_Columns = Callable[["Tensor", "Tensor"], Sequence["Tensor"]]
+_Columns = Callable[["Tensor", "Tensor"], list["Tensor"]]
 Metric = Literal["euclidean", "manhattan", "cosine"]
 METRIC = (
     "euclidean, manhattan, or cosine (1 - cosine of the angle): of features rounded to multiples "
