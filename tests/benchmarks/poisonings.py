@@ -40,6 +40,10 @@ OTHERS = [
     "label-flip[q=0.1]",
     "label-flip[q=0.1,features=raw,certificate=kl]",
     "feature-flip[n_models=400]",
+    "knn[k=5]",
+    "knn[k=9,features=raw,metric=manhattan]",
+    "rnn[radius=0.6]",
+    "rnn[radius=4,features=raw]",
 ]
 COMPOSED = 100
 TARGETS = 6
