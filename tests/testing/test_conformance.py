@@ -49,7 +49,6 @@ def test_it_conforms(registry: Registry, selection: str) -> None:
         "finite-aggregation",
         "knn[k=5]",
         "dpa[certificate=collective]",
-        "finite-aggregation",
     ],
 )
 def test_it_conforms_with_three_labels(registry: Registry, selection: str) -> None:
