@@ -77,6 +77,16 @@ def test_neither_blocks_nor_chunks_matter(defense: Any, monkeypatch: pytest.Monk
     assert same(defense.merge(parts), whole)
 
 
+@pytest.mark.parametrize("radius", [0.0, 1.0, 1.4, 2.0, 6.0])
+def test_examples_on_the_border_of_a_radius_vote(radius: float) -> None:
+    task = GridTask()
+    votes = left(Rnn(RnnParameters(radius=radius, features="raw", step=1)), task)["votes"]
+    x, x_test = task.x_train.astype(int), task.x_test.astype(int)
+    near = ((x_test[:, None] - x[None]) ** 2).sum(2) <= radius**2
+    wanted = [[(near[i] & (task.y_train == label)).sum() for label in range(4)] for i in range(40)]
+    assert votes.tolist() == wanted
+
+
 def test_blocks_follow_what_is_public(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "_AT_ONCE", 1000)
     for defense in DEFENSES[::2]:

@@ -162,8 +162,11 @@ def test_within_a_radius_in_every_small_world(world: World, radius: float) -> No
         assert (radii[threat] < least).all(), threat
         reached = (world.n <= CLEAN) & (least < NEVER)
         assert (radii[threat] + 1 == least)[reached].all(), threat
+        never = least == NEVER
         if threat is Threat.LABEL_FLIP:
-            assert (radii[threat] == world.n)[least == NEVER].all()
+            assert (radii[threat] == world.n)[never].all()
+        if threat is Threat.DELETE:  # label 0 is what is predicted without any example as well
+            assert (radii[threat] == world.n)[never & (predictions == 0)].all()
 
 
 @pytest.mark.parametrize("defense", [knn(2), knn(9), rnn(3)], ids=["2", "9", "radius"])
