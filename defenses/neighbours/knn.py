@@ -36,7 +36,8 @@ class KnnParameters(gathering.NeighbourParameters):
 class Knn(Defense[KnnParameters]):
     """The vote of the k nearest training examples, and exactly what turns it. Deterministic.
 
-    Ties in distance go by content, never by place; those in the vote to the smaller label.
+    Ties in distance go by content, never by place; those in the vote to the smaller label. Nothing
+    but labels and distances decides, and each distance is a function of its own two examples.
     """
 
     name = "knn"

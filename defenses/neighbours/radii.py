@@ -9,6 +9,20 @@ label b; label a is predicted from the nearest k. The **lead** of a after m,
     lead(m) = min over b != a of  s_a(m) - s_b(m) + [a < b],
 
 is how far the nearest rival must gain on a to be predicted before it: at least 1 at m = k.
+
+Under ``any``, ``modify`` and ``label-flip`` r poisonings exchange at most r voters, each of which
+moves the lead by at most 2: ceil(lead(k) / 2) - 1 is withstood. For let u <= r examples be gone and
+j <= r be new, u' of the former and j' of the latter among the K = min(k, n) voters of the clean and
+the K' = min(k, n') of the poisoned set. Voters that are neither are, in both, the nearest of the
+examples that stay: K - u' and K' - j' of them, the fewer within the more. With K' = K at most
+max(u', j') <= r leave and as many enter. With K' < K all that stay vote after the attack, so u'
+leave; with K' > K all of them did before it, so j' enter; of the others there are no more. Voters
+of a that become copies of the test example with label b, or whose label becomes b, reach it.
+
+**Ties** can stand in the attacker's way, and then what is proved is less than what is withstood.
+Copies of the test example come after other examples at distance 0 that their content puts first;
+and of identical examples of which not all vote, those with the smallest labels do, so that a new
+label there may change no vote, or one voter for another. More than one is never exchanged.
 """
 
 from __future__ import annotations
@@ -49,9 +63,6 @@ def withstands_insertions(ranked: Ranked, k: int, a: int) -> int:
     worse for the attacker. With q = k - m, lead(m) + m <= k; that fails from some m on, and the one
     before is the attacker's cheapest, q = k - m + 1. Where it never fails, n < k: the smallest
     attack displaces nobody, and needs q = lead(n).
-
-    Exact if copies of the test example come before the m examples that stay or among them, which
-    only other examples at distance 0 can keep them from.
     """
     first = ranked.first(lambda counts: leads(counts, a) + counts.sum(axis=0) > k)
     if first is None:
