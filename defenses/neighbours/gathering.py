@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from pydantic import Field
 
 from harness.defense import Arrays, Parameters, Shape, Task, even_blocks, features_field
 from harness.defenses.neighbours import voters
+from harness.defenses.neighbours.collective import CERTIFICATE
 from harness.defenses.neighbours.distances import METRIC, Distances, Metric
+from harness.defenses.partition.collective import program_field, time_limit_field
 
 _AT_ONCE = 2**28
 """Distances that a block computes, about: each block prepares all training examples anew."""
@@ -27,6 +30,9 @@ class NeighbourParameters(Parameters):
         le=2**40,
         description="features are rounded to multiples of it: made for features in [0, 1]",
     )
+    certificate: Literal["exact", "collective"] = Field("exact", description=CERTIFICATE)
+    time_limit: float = time_limit_field()
+    program_size: int = program_field(200)
 
 
 def blocks(shape: Shape) -> Sequence[range]:

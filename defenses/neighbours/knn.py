@@ -12,10 +12,12 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.certificates import DETERMINISTIC, Certificate, Guarantee, PointwiseCertificate
 from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task
 from harness.defenses.neighbours import gathering, radii
+from harness.defenses.neighbours.collective import against_one
 from harness.defenses.neighbours.ranking import Ranking
+from harness.defenses.neighbours.voters import Voters
 from harness.defenses.partition import elections
 from harness.defenses.partition.parts import canonical_order, digests
 from harness.errors import UsageError
@@ -62,15 +64,19 @@ class Knn(Defense[KnnParameters]):
 
     def gather(self, task: Task) -> Arrays:
         """``votes`` (e, c) of the block's test examples, and how many inserted and deleted training
-        examples they withstand, ``insert`` (e,) and ``delete`` (e,): that needs the order.
+        examples they withstand, ``insert`` (e,) and ``delete`` (e,): that needs the order. For the
+        collective certificate also who votes: :mod:`harness.defenses.neighbours.voters`.
         """
         with task.phase("train"):
-            order = canonical_order(digests(task.x_train), task.y_train)
+            digest = digests(task.x_train)
+            order = canonical_order(digest, task.y_train)
         distances = gathering.distances(task, self.params, order)
         ranking = Ranking(task.y_train[order], task.shape.n_labels)
         e, k = len(task.models), self.params.k
         votes = np.zeros((e, task.shape.n_labels), np.int64)
         inserted, deleted, i = np.zeros(e, np.int64), np.zeros(e, np.int64), 0
+        wanted = self.params.certificate == "collective"
+        voters = Voters(digest[order], task.y_train[order], e) if wanted else None
         with task.phase("predict"):
             for chunk in distances.chunks():
                 for distance in chunk:
@@ -79,9 +85,12 @@ class Knn(Defense[KnnParameters]):
                     winner = int(votes[i].argmax())
                     inserted[i] = radii.withstands_insertions(ranked, k, winner)
                     deleted[i] = radii.withstands_deletions(ranked, k, winner)
+                    if voters is not None:
+                        voters.put(i, ranked.voting(k))
                     i += 1
                 task.advance(len(chunk))
-        return {"votes": votes, Threat.INSERT.value: inserted, Threat.DELETE.value: deleted}
+        found = {"votes": votes, Threat.INSERT.value: inserted, Threat.DELETE.value: deleted}
+        return found if voters is None else found | voters.arrays()
 
     def merge(self, parts: Sequence[Arrays]) -> Arrays:
         return gathering.joined(parts)
@@ -89,9 +98,10 @@ class Knn(Defense[KnnParameters]):
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
 
-    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
         """Certified poisoning size: see :mod:`harness.defenses.neighbours.radii`."""
         winner, radius = elections.plurality(evidence["votes"])
         if threat in (Threat.INSERT, Threat.DELETE):
             radius = evidence[threat.value]
-        return PointwiseCertificate("k-nearest", threat, DETERMINISTIC, winner, radius)
+        simple = PointwiseCertificate("k-nearest", threat, DETERMINISTIC, winner, radius)
+        return against_one(self.params, evidence, simple)

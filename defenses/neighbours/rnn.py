@@ -12,10 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.certificates import DETERMINISTIC, Certificate, Guarantee, PointwiseCertificate
 from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task
 from harness.defenses.neighbours import gathering, radii
+from harness.defenses.neighbours.collective import against_one
 from harness.defenses.neighbours.distances import within
+from harness.defenses.neighbours.voters import Voters
+from harness.defenses.partition.parts import canonical_order, digests
 from harness.threats import Threat, Unit, covered
 
 
@@ -52,16 +55,27 @@ class Rnn(Defense[RnnParameters]):
         return gathering.blocks(shape)
 
     def gather(self, task: Task) -> Arrays:
-        """``votes`` (e, c) of the block's test examples."""
-        distances = gathering.distances(task, self.params)
+        """``votes`` (e, c) of the block's test examples; for the collective certificate also who
+        votes: :mod:`harness.defenses.neighbours.voters`.
+        """
         p, c, votes = self.params, task.shape.n_labels, []
+        y, order, voters = task.y_train, None, None
+        if p.certificate == "collective":
+            digest = digests(task.x_train)
+            order = canonical_order(digest, y)
+            y = y[order]
+            voters = Voters(digest[order], y, len(task.models))
+        distances = gathering.distances(task, p, order)
         limit = within(p.metric, p.step, p.radius)
         with task.phase("predict"):
             for chunk in distances.chunks():
-                near = chunk <= chunk.dtype.type(limit)
-                votes += [np.bincount(task.y_train[row], minlength=c) for row in near]
+                for near in chunk <= chunk.dtype.type(limit):
+                    if voters is not None:
+                        voters.put(len(votes), near)
+                    votes.append(np.bincount(y[near], minlength=c))
                 task.advance(len(chunk))
-        return {"votes": np.stack(votes)}
+        found = {"votes": np.stack(votes)}
+        return found if voters is None else found | voters.arrays()
 
     def merge(self, parts: Sequence[Arrays]) -> Arrays:
         return gathering.joined(parts)
@@ -69,10 +83,11 @@ class Rnn(Defense[RnnParameters]):
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
 
-    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
         """Certified poisoning size: see :mod:`harness.defenses.neighbours.radii`."""
         votes = evidence["votes"]
         radius = radii.of_radius_votes(votes, evidence.n_train, threat)
-        return PointwiseCertificate(
+        simple = PointwiseCertificate(
             "within-radius", threat, DETERMINISTIC, votes.argmax(axis=1), radius
         )
+        return against_one(self.params, evidence, simple)

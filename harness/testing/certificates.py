@@ -180,20 +180,24 @@ def difference(bench: Bench, one: Certificate, other: Certificate) -> str | None
                 return f"{name} of test example {i} are {a[i]} and {b[i]}"
     if one.kind is other.kind is Kind.POINTWISE:
         return None
-    a, b = (curve(bench, each) for each in (one, other))
+    at = asked(one, other)
+    a, b = (curve(bench, each, at) for each in (one, other))
     for i in np.flatnonzero(~np.isclose(a, b, rtol=1e-9, atol=1e-12)):
-        return f"certified accuracy at r = {asked(one)[i]} is {a[i]:g} and {b[i]:g}"
+        return f"certified accuracy at r = {at[i]} is {a[i]:g} and {b[i]:g}"
     return None
 
 
-def asked(certificate: Certificate) -> NDArray[np.int64]:
-    """The r at which a certificate is asked: fewer where each is an integer program."""
-    return _FEW if certificate.kind is Kind.COLLECTIVE else _FAR
+def asked(*certificates: Certificate) -> NDArray[np.int64]:
+    """The r at which certificates are asked: fewer where each is an integer program."""
+    return _FEW if any(one.kind is Kind.COLLECTIVE for one in certificates) else _FAR
 
 
-def curve(bench: Bench, certificate: Certificate) -> NDArray[np.float64]:
-    """Certified accuracy at many r, from 0 on."""
-    return certificate.certified_accuracy(bench.dataset.y_test, asked(certificate))
+def curve(
+    bench: Bench, certificate: Certificate, at: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Certified accuracy at many r, from 0 on, or at those that are given."""
+    r = asked(certificate) if at is None else at
+    return certificate.certified_accuracy(bench.dataset.y_test, r)
 
 
 def _proves(bench: Bench, certificate: Certificate) -> bool:
@@ -213,10 +217,11 @@ def _less(bench: Bench, one: Certificate, other: Certificate) -> Iterator[str]:
             yield f"test example {i} has the radius {radii}"
     if one.kind is other.kind is Kind.POINTWISE:
         return
-    a, b = (curve(bench, each) for each in (one, other))
+    at = asked(one, other)
+    a, b = (curve(bench, each, at) for each in (one, other))
     for i in np.flatnonzero(a < b - 1e-9):
         accuracies = f"{a[i]:g} under {{less}} and {b[i]:g} under {{more}}"
-        yield f"certified accuracy at r = {_FAR[i]} is {accuracies}"
+        yield f"certified accuracy at r = {at[i]} is {accuracies}"
 
 
 def _first(now: NDArray[Any], then: NDArray[Any]) -> str:

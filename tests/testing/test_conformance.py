@@ -27,6 +27,8 @@ VARIANTS = [
     "knn[k=11,features=raw,metric=manhattan]",
     "knn[k=5,metric=cosine]",
     "rnn[features=raw,metric=manhattan,radius=20]",
+    "knn[k=7,certificate=collective]",
+    "rnn[radius=4,features=raw,certificate=collective]",
     "dpa[certificate=collective]",
     "ss-dpa[certificate=collective]",
     "finite-aggregation[certificate=collective,hash=content]",
