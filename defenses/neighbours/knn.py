@@ -89,8 +89,8 @@ class Knn(Defense[KnnParameters]):
                         voters.put(i, ranked.voting(k))
                     i += 1
                 task.advance(len(chunk))
-        found = {"votes": votes, Threat.INSERT.value: inserted, Threat.DELETE.value: deleted}
-        return found if voters is None else found | voters.arrays()
+        more = {} if voters is None else voters.arrays()
+        return {"votes": votes, "insert": inserted, "delete": deleted, **more}
 
     def merge(self, parts: Sequence[Arrays]) -> Arrays:
         return gathering.joined(parts)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Certificate, Guarantee, PointwiseCertificate
@@ -58,7 +59,8 @@ class Rnn(Defense[RnnParameters]):
         """``votes`` (e, c) of the block's test examples; for the collective certificate also who
         votes: :mod:`harness.defenses.neighbours.voters`.
         """
-        p, c, votes = self.params, task.shape.n_labels, []
+        p, c = self.params, task.shape.n_labels
+        votes: list[NDArray[np.int64]] = []
         y, order, voters = task.y_train, None, None
         if p.certificate == "collective":
             digest = digests(task.x_train)
@@ -74,7 +76,7 @@ class Rnn(Defense[RnnParameters]):
                         voters.put(len(votes), near)
                     votes.append(np.bincount(y[near], minlength=c))
                 task.advance(len(chunk))
-        found = {"votes": np.stack(votes)}
+        found: dict[str, NDArray[Any]] = {"votes": np.stack(votes)}
         return found if voters is None else found | voters.arrays()
 
     def merge(self, parts: Sequence[Arrays]) -> Arrays:

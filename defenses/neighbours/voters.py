@@ -8,7 +8,6 @@ examples are ``tied``; what is proved of one by itself holds for it as well, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ class Voters:
         self._bits[test] = np.packbits(voting)
         self._tied[test] = ((voting[1:] != voting[:-1]) & self._alike).any()
 
-    def arrays(self) -> Mapping[str, NDArray[Any]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """``voters`` (e, ceil(n / 8)) uint8, as ``np.packbits`` packs them; ``tied`` (e,) bool; and
         ``voter_labels`` (n,), the same for all blocks.
         """
