@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,9 @@ from scipy import sparse
 from harness.certificates import CollectiveCertificate, PointwiseCertificate
 from harness.defense import Evidence
 from harness.defenses.neighbours.voters import LABELS, TIED, VOTERS, unpacked
+from harness.defenses.partition.collective import Wanted
 from harness.proofs.collective import Ballot, Limits
 from harness.threats import Threat
-
-if TYPE_CHECKING:
-    from harness.defenses.neighbours.gathering import NeighbourParameters
 
 CERTIFICATE = (
     "exact: each test example by itself; collective: under label-flip, the accuracy on the whole "
@@ -24,7 +22,7 @@ CERTIFICATE = (
 
 
 def against_one(
-    p: NeighbourParameters, evidence: Evidence, simple: PointwiseCertificate
+    p: Wanted, evidence: Evidence, simple: PointwiseCertificate
 ) -> PointwiseCertificate | CollectiveCertificate:
     """The certificate that ``p`` wants, given that for each test example.
 
