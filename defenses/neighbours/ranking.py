@@ -25,6 +25,8 @@ _BINS = 2**16
 _SAMPLE = 512
 """Distances by which it is judged where buckets should lie."""
 _RUNS = 64
+_CELLS = 2**13
+"""Counts by label, one example after another, that are held at once."""
 
 
 class Ranking:
@@ -107,7 +109,7 @@ class Ranked:
 
 def _first_of(before: Counts, labels: NDArray[np.int64], holds: Holds) -> Counts:
     """The same among examples with those ``labels``, in their order, after ``before`` (c,)."""
-    while len(labels) > 8 * _RUNS:  # as buckets of neighbours, so that counts stay few
+    while len(labels) > _RUNS and len(labels) * len(before) > _CELLS:  # as by buckets, above
         size = -(-len(labels) // _RUNS)
         bins = labels * _RUNS + np.arange(len(labels)) // size
         counts = np.bincount(bins, minlength=len(before) * _RUNS).reshape(-1, _RUNS)
