@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Certificate, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task
+from harness.defense import Arrays, Defense, Evidence, Lookup, Parameters, Shape, Task
 from harness.defenses.neighbours import gathering, radii
 from harness.defenses.neighbours.collective import against_one
 from harness.defenses.neighbours.ranking import Ranking
@@ -24,15 +24,17 @@ from harness.errors import UsageError
 from harness.threats import Threat, Unit, covered
 
 
-class KnnParameters(gathering.NeighbourParameters):
-    """Parameters of the nearest neighbours.
-
-    k is a number and follows from nothing: where an attacker has left fewer training examples, all
-    of them vote. The default was chosen on the MNIST digit pairs 2/7, 3/8 and 4/9: large, since
+class _K(Parameters):
+    """k is a number and follows from nothing: where an attacker has left fewer training examples,
+    all of them vote. The default was chosen on the MNIST digit pairs 2/7, 3/8 and 4/9: large, since
     every vote is one that an attacker has to outdo.
     """
 
     k: int = Field(5000, ge=1, le=10**9, description="training examples that vote, the nearest")
+
+
+class KnnParameters(gathering.NeighbourParameters, _K):
+    """Parameters of the nearest neighbours: k first, where they are listed."""
 
 
 class Knn(Defense[KnnParameters]):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Certificate, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Lookup, Shape, Task
+from harness.defense import Arrays, Defense, Evidence, Lookup, Parameters, Shape, Task
 from harness.defenses.neighbours import gathering, radii
 from harness.defenses.neighbours.collective import against_one
 from harness.defenses.neighbours.distances import within
@@ -23,9 +23,9 @@ from harness.defenses.partition.parts import canonical_order, digests
 from harness.threats import Threat, Unit, covered
 
 
-class RnnParameters(gathering.NeighbourParameters):
-    """Parameters of the radius neighbours; the default was chosen on the MNIST digit pairs 2/7, 3/8
-    and 4/9, and suits no other features than these.
+class _Radius(Parameters):
+    """The default was chosen on the MNIST digit pairs 2/7, 3/8 and 4/9, and suits no other features
+    than these.
     """
 
     radius: float = Field(
@@ -34,6 +34,10 @@ class RnnParameters(gathering.NeighbourParameters):
         le=2**40,
         description="training examples within this distance vote, in units of the features",
     )
+
+
+class RnnParameters(gathering.NeighbourParameters, _Radius):
+    """Parameters of the radius neighbours: the radius first, where they are listed."""
 
 
 class Rnn(Defense[RnnParameters]):
