@@ -19,7 +19,7 @@ def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
     from harness.defenses.feature_flip import FeatureFlip
     from harness.defenses.label_flip import LabelFlip
     from harness.defenses.neighbours import Knn, Rnn
-    from harness.defenses.partition import Dpa, FiniteAggregation, SsDpa
+    from harness.defenses.partition import Dpa, FiniteAggregation, HashBagging, SsDpa
 
     return [
         Bagging,
@@ -29,6 +29,7 @@ def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
         Dpa,
         SsDpa,
         FiniteAggregation,
+        HashBagging,
         Knn,
         Rnn,
     ]

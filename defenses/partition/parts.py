@@ -49,6 +49,25 @@ def hashed_parts(
     return _grouped(digest[:, 0] % np.uint64(n_parts), canonical_order(digest, y), n_parts)
 
 
+def salted_parts(
+    digest: NDArray[np.uint64], order: NDArray[np.int64], n_parts: int, salt: int
+) -> list[NDArray[np.int64]]:
+    """The examples of each part of the partition of that ``salt``, in canonical ``order`` (n,).
+
+    The part is the BLAKE2b hash of an example's ``digest`` (n, 2) and the salt, modulo ``n_parts``.
+    Partitions of different salts have nothing in common: two examples that share a part of one are
+    as likely as any others to share a part of another. Were the salt only added to the hash, all
+    partitions would be one, with its parts renumbered.
+    """
+    person = salt.to_bytes(8, "little")
+    hashed = b"".join(
+        hashlib.blake2b(row.data, digest_size=8, person=person).digest()
+        for row in np.ascontiguousarray(digest.astype("<u8")).view(np.uint8)
+    )
+    part = np.frombuffer(hashed, dtype="<u8").astype(np.uint64) % np.uint64(n_parts)
+    return _grouped(part, order, n_parts)
+
+
 def distinct(digest: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """One example for each distinct digest, and which of them each example equals.
 

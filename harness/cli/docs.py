@@ -34,6 +34,8 @@ UNITS: Sequence[tuple[str, str, Unit]] = (
     ("ss-dpa", "", Unit.LABEL),
     ("finite-aggregation", "", Unit.FEATURE_PART),
     ("finite-aggregation[hash=content]", "", Unit.PART),
+    ("hash-bagging", "", Unit.FEATURE_PART),
+    ("hash-bagging[hash=content]", "", Unit.PART),
     ("knn", "", Unit.POISONED_EXAMPLE),
     ("rnn", "", Unit.POISONED_EXAMPLE),
 )
