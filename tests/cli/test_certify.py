@@ -275,7 +275,7 @@ def test_a_folder_that_holds_something_else(votes: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["baging", *BAGGING], "unknown defense 'baging'; did you mean bagging?"),
+        (["baging", *BAGGING], "unknown defense 'baging'; did you mean bagging or hash-bagging?"),
         (["label-flip"], "label-flip cannot work from votes that somebody else trained; these can"),
         (["bagging", "--set", "k=10"], "bagging needs --n-train: training examples, n"),
         (["bagging", "--n-train", "9"], "bagging needs --set k=...: examples in a subsample"),
@@ -453,7 +453,11 @@ def test_the_manifest_states_what_was_told_and_nothing_else(votes: Path, tmp_pat
     assert cell_of(out)[1] == {"k": 100, "n_models": 1000, "split": "paper", "features": "raw"}
     dpa = harness("certify", "dpa", "--votes", votes, "--output", tmp_path / "dpa")
     assert dpa.exit_code == 0, dpa.output
-    assert cell_of(tmp_path / "dpa") == (None, {"n_models": 1000, "election": "plurality"})
+    solver = {"time_limit": 60.0, "program_size": 1000}
+    assert cell_of(tmp_path / "dpa") == (
+        None,
+        {"n_models": 1000, "election": "plurality", **solver},
+    )
 
 
 def test_alpha_that_plays_no_part_is_said_to(votes: Path) -> None:
