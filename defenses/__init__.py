@@ -18,6 +18,7 @@ def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
     from harness.defenses.dp import DifferentialPrivacy
     from harness.defenses.feature_flip import FeatureFlip
     from harness.defenses.label_flip import LabelFlip
+    from harness.defenses.linear import ExactRidge
     from harness.defenses.neighbours import Knn, Rnn
     from harness.defenses.partition import Dpa, FiniteAggregation, HashBagging, SsDpa
 
@@ -32,4 +33,5 @@ def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
         HashBagging,
         Knn,
         Rnn,
+        ExactRidge,
     ]

@@ -30,6 +30,7 @@ from harness.defense import (
     features_field,
 )
 from harness.defenses.label_flip_rivals import log_error_against_rivals
+from harness.defenses.linear.influence import ridge_influence
 from harness.errors import UsageError
 from harness.proofs.flips import exact_radius, kl_radius, mean_rule_radius
 from harness.threats import Threat, Unit, covered
@@ -132,20 +133,6 @@ class LabelFlip(Defense[LabelFlipParameters]):
             evidence["predictions"],
             np.minimum(radii, n),
         )
-
-
-def ridge_influence(x: Tensor, x_test: Tensor, penalty: float) -> Callable[[slice], Tensor]:
-    """How much each training label moves the score of some test examples.
-
-    Returns a function that gives a(x) = Phi (Phi^T Phi + lambda I)^-1 phi(x), shape (rows, n), for
-    a slice of the test examples: the score of x is the sum of a_i(x) y_i (Rosenfeld et al.,
-    section 4.1). ``x`` (n, d) and ``x_test`` (e, d) float64; phi appends the constant 1.
-    """
-    phi = functional.pad(x, (0, 1), value=1.0)
-    gram = phi.T @ phi
-    gram.diagonal().add_(penalty)
-    directions = torch.linalg.solve(gram, functional.pad(x_test, (0, 1), value=1.0).T)
-    return lambda rows: directions.T[rows] @ phi.T
 
 
 def log_error_bound(

@@ -38,6 +38,7 @@ UNITS: Sequence[tuple[str, str, Unit]] = (
     ("hash-bagging[hash=content]", "", Unit.PART),
     ("knn", "", Unit.POISONED_EXAMPLE),
     ("rnn", "", Unit.POISONED_EXAMPLE),
+    ("exact-ridge", "", Unit.LABEL),
 )
 """Selections of the built-in defenses, when they count so, and what their theorem counts."""
 

@@ -19,8 +19,8 @@ from harness.defenses.label_flip import (
     LabelFlip,
     LabelFlipParameters,
     log_error_bound,
-    ridge_influence,
 )
+from harness.defenses.linear.influence import ridge_influence
 from harness.threats import Threat
 
 Floats = NDArray[np.float64]

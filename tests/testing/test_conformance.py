@@ -30,6 +30,7 @@ VARIANTS = [
     "knn[k=7,certificate=collective]",
     "rnn[radius=4,features=raw,certificate=collective]",
     "hash-bagging[partitions=3,parts=7,hash=content,certificate=collective]",
+    "exact-ridge[features=raw,penalty=0.3]",
     "dpa[certificate=collective]",
     "ss-dpa[certificate=collective]",
     "finite-aggregation[certificate=collective,hash=content]",
@@ -52,6 +53,7 @@ def test_it_conforms(registry: Registry, selection: str) -> None:
         "hash-bagging[partitions=3,parts=7]",
         "finite-aggregation",
         "knn[k=5]",
+        "exact-ridge",
         "dpa[certificate=collective]",
     ],
 )
