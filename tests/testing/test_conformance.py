@@ -25,8 +25,6 @@ VARIANTS = [
     "feature-flip[beta=0.49,n_models=500]",
     "feature-flip[learner=ridge,n_models=3,certificate=kl]",
     "knn[k=11,features=raw,metric=manhattan]",
-    "knn[k=5,metric=cosine]",
-    "rnn[features=raw,metric=manhattan,radius=20]",
     "knn[k=7,certificate=collective]",
     "rnn[radius=4,features=raw,certificate=collective]",
     "hash-bagging[partitions=3,parts=7,hash=content,certificate=collective]",
