@@ -72,6 +72,31 @@ class OneAttackerRewritesOnePart(Dpa):
         return replace(right, turned=cheap.turned)
 
 
+class PooledScale(Dpa):
+    """Features standardised by the mean and the deviation of the whole training set."""
+
+    name = "pooled-scale"
+
+    def gather(self, task):
+        x, x_test = task.features("raw")
+        mean, scale = x.mean(dim=0), x.std(dim=0) + 1e-6
+        parts = hashed_parts(task.x_train, task.y_train, self.params.n_models, "features")
+        ranked = rankings(
+            task, task.learner("ridge"), ((x - mean) / scale, (x_test - mean) / scale),
+            [parts[i] for i in task.models],
+        )  # fmt: skip
+        return count(ranked, task.shape) | {LABEL_IN_HASH: np.array(0)}
+
+
+class PartsByPosition(Dpa):
+    name = "parts-by-position"
+
+    def gather(self, task):
+        m = self.params.n_models
+        parts = [np.arange(task.shape.n_train)[i::m] for i in range(m)]
+        return evidence(task, "ridge", parts)
+
+
 class PenaltyFollowsTheSize(Dpa):
     name = "penalty-follows-the-size"
 
@@ -181,6 +206,8 @@ class ReadsTheLabelsOff(Dpa):
             ["changed the learners from ridge(penalty=0.1", "a penalty that follows its size"],
         ),
         (PartsByRank, ["attacks change nothing: ", "a base model that sees more"]),
+        (PooledScale, ["isolation: one and the same example, as"]),
+        (PartsByPosition, ["isolation: removing"]),
         (
             TwiceTheRadius,
             ["certified delete attacks change nothing: ", "a radius that is too large"],
