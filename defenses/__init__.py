@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @hookimpl
 def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
     """Imported when asked for, so that ``harness --help`` imports none of them."""
+    from harness.defenses.bagflip import BagFlip
     from harness.defenses.bagging import Bagging
     from harness.defenses.dp import DifferentialPrivacy
     from harness.defenses.feature_flip import FeatureFlip
@@ -24,6 +25,7 @@ def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
 
     return [
         Bagging,
+        BagFlip,
         DifferentialPrivacy,
         LabelFlip,
         FeatureFlip,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 UNITS: Sequence[tuple[str, str, Unit]] = (
     ("bagging", "", Unit.POISONED_EXAMPLE),
+    ("bagflip", "", Unit.LABEL),
     ("dp", "", Unit.ADD_REMOVE),
     ("dp", "two labels and `sample_rate=1`", Unit.ADD_REMOVE_LINEAR_BINARY),
     ("dp[adjacency=paper]", "as published; not what is proved", Unit.POISONED_EXAMPLE),

@@ -23,6 +23,7 @@ VARIANTS = [
     "label-flip[q=0.1,features=raw]",
     "label-flip[q=0.1,certificate=kl]",
     "feature-flip[beta=0.49,n_models=500]",
+    "bagflip[noised=features-and-labels,k=3,keep=0.6,learner=naive-bayes]",
     "feature-flip[learner=ridge,n_models=3,certificate=kl]",
     "knn[k=11,features=raw,metric=manhattan]",
     "knn[k=7,certificate=collective]",
@@ -47,6 +48,7 @@ def test_it_conforms(registry: Registry, selection: str) -> None:
     [
         "bagging",
         "bagging[learner=logistic]",
+        "bagflip[k=4]",
         "dpa[election=run-off]",
         "hash-bagging[partitions=3,parts=7]",
         "finite-aggregation",
