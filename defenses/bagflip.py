@@ -38,10 +38,12 @@ if TYPE_CHECKING:
 
 
 class BagFlipParameters(Parameters):
-    """Parameters of BagFlip; they may not be tuned on the training set."""
+    """Parameters of BagFlip, which may not be tuned on the training set; the defaults were chosen
+    on the MNIST digit pairs 2/7, 3/8 and 4/9, under ``label-flip``.
+    """
 
     k: int = Field(
-        100, ge=1, le=10**5, description="examples in a subsample, drawn with replacement"
+        20, ge=1, le=10**5, description="examples in a subsample, drawn with replacement"
     )
     keep: float = Field(
         0.9,
