@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
+
+_FARTHER = 0.1
+"""How much less alike than the nearest name others may be that are suggested with it."""
 
 
 class HarnessError(Exception):
@@ -67,5 +70,8 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
     """
     names = sorted(allowed)
     near = get_close_matches(name, names, n=3, cutoff=0.6)
+    if near:  # one that is far nearer than others is what was meant
+        closest = SequenceMatcher(None, near[0], name).ratio()
+        near = get_close_matches(name, near, n=3, cutoff=max(0.6, closest - _FARTHER))
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UsageError(f"unknown {kind} {name!r}; {hint}Allowed: {', '.join(names)}")

@@ -275,7 +275,7 @@ def test_a_folder_that_holds_something_else(votes: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["baging", *BAGGING], "unknown defense 'baging'; did you mean bagging or hash-bagging?"),
+        (["baging", *BAGGING], "unknown defense 'baging'; did you mean bagging?"),
         (["label-flip"], "label-flip cannot work from votes that somebody else trained; these can"),
         (["bagging", "--set", "k=10"], "bagging needs --n-train: training examples, n"),
         (["bagging", "--n-train", "9"], "bagging needs --set k=...: examples in a subsample"),

@@ -171,10 +171,7 @@ def bad(arguments: list[str | Path], message: str) -> None:
     ("arguments", "message"),
     [
         (["runn"], "unknown command 'runn'; did you mean run?"),
-        (
-            ["run", "-d", "baging"],
-            "unknown defense 'baging'; did you mean bagging or hash-bagging?",
-        ),
+        (["run", "-d", "baging"], "unknown defense 'baging'; did you mean bagging?"),
         (["run", "-d", "bagging[kk=3]"], "unknown parameter of bagging 'kk'; did you mean k?"),
         (["run", "-d", "bagging[k=0]"], "bagging: k=0 is not allowed"),
         (["run", "-d", "bagging[n_models=0]"], "bagging: n_models=0 is not allowed"),

@@ -65,10 +65,7 @@ def test_alternatives_that_are_none(text: str, message: str) -> None:
         (["-d", "bagging[k=5|0]"], "bagging: k=0 is not allowed"),
         (["-d", "bagging[k=5|fife]"], "bagging: k=fife is not allowed"),
         (["-d", "bagging[kk=5|6]"], "unknown parameter of bagging 'kk'; did you mean k?"),
-        (
-            ["-d", "baging[k=5|6]"],
-            "unknown defense 'baging'; did you mean bagging or hash-bagging?",
-        ),
+        (["-d", "baging[k=5|6]"], "unknown defense 'baging'; did you mean bagging?"),
         (["-d", "bagging[k=5|6]", "-d", "bagging[k=6|7]"], "bagging[k=6] is selected twice"),
         (["-d", "bagging[k=5|05]"], "bagging[k=5] is selected twice"),
     ],
