@@ -20,6 +20,7 @@ def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
     from harness.defenses.feature_flip import FeatureFlip
     from harness.defenses.label_flip import LabelFlip
     from harness.defenses.linear import ExactRidge
+    from harness.defenses.matched_clusters import MatchedClusters
     from harness.defenses.neighbours import Knn, Rnn
     from harness.defenses.partition import Dpa, FiniteAggregation, HashBagging, SsDpa
 
@@ -33,6 +34,7 @@ def harness_register_defenses() -> Iterable[type[Defense[Any]]]:
         SsDpa,
         FiniteAggregation,
         HashBagging,
+        MatchedClusters,
         Knn,
         Rnn,
         ExactRidge,

@@ -40,6 +40,7 @@ UNITS: Sequence[tuple[str, str, Unit]] = (
     ("knn", "", Unit.POISONED_EXAMPLE),
     ("rnn", "", Unit.POISONED_EXAMPLE),
     ("exact-ridge", "", Unit.LABEL),
+    ("matched-clusters", "", Unit.LABEL),
 )
 """Selections of the built-in defenses, when they count so, and what their theorem counts."""
 

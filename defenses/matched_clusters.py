@@ -1,0 +1,108 @@
+"""Matched clusters: features are clustered without labels, labels only say what clusters mean.
+
+After the appendix of Levine, Feizi: Deep Partition Aggregation, ICLR 2021.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.defense import Arrays, Defense, Evidence, Parameters, Shape, Task, features_field
+from harness.defenses.partition.parts import digests
+from harness.errors import UsageError
+from harness.proofs.assignment import labels_and_radii
+from harness.threats import Threat, Unit, covered
+
+
+class MatchedClustersParameters(Parameters):
+    """Parameters of matched clusters."""
+
+    clusters: int = Field(
+        0,
+        ge=0,
+        le=10**5,
+        description="clusters; 0: as many as labels, and each label means one of them; more: each "
+        "cluster means what most of its training examples are labelled",
+    )
+    features: str = features_field("what is clustered")
+    starts: int = Field(
+        4, ge=1, le=1000, description="times that k-means starts anew; the best clusters count"
+    )
+
+
+class MatchedClusters(Defense[MatchedClustersParameters]):
+    """k-means on all features, which are trusted, and a label for each cluster. Deterministic.
+
+    All training labels vote on what the clusters mean, so that it takes very many of them to change
+    it: where clusters are classes, no defense withstands more flipped labels.
+    """
+
+    name = "matched-clusters"
+    title = "Matched clusters: k-means without labels, labels matched to clusters"
+    paper = "Levine, Feizi: Deep Partition Aggregation, ICLR 2021, appendix"
+    Params = MatchedClustersParameters
+    tried_with: ClassVar[Mapping[str, Any]] = {"features": "raw"}
+
+    def covers(self) -> frozenset[Threat]:
+        return covered(Unit.LABEL)
+
+    def check(self, shape: Shape) -> None:
+        m, c = self._clusters(shape), shape.n_labels
+        if m < c:
+            raise UsageError(
+                f"matched-clusters: clusters={m} are too few for {c} labels; allowed: 0, or {c} "
+                "and more"
+            )
+        if m > shape.n_train:
+            raise UsageError(
+                f"matched-clusters: clusters={m} of {shape.n_train} training examples; allowed: up "
+                f"to {shape.n_train}"
+            )
+
+    def _clusters(self, shape: Shape) -> int:
+        return self.params.clusters or shape.n_labels
+
+    def gather(self, task: Task) -> Arrays:
+        """``counts`` (m, c), how many training examples of each cluster have each label, and the
+        ``clusters`` (e,) of the test examples.
+        """
+        from sklearn.cluster import KMeans
+
+        x, x_test = (made.cpu().numpy() for made in task.features(self.params.features))
+        m, c = self._clusters(task.shape), task.shape.n_labels
+        with task.phase("train"):
+            order = _by_content(task.x_train)
+            means = KMeans(
+                m, n_init=self.params.starts, random_state=int(task.rng().integers(2**31))
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # fewer distinct examples than clusters
+                of_examples = means.fit_predict(x[order])
+            counts = np.zeros((m, c), np.int64)
+            np.add.at(counts, (of_examples, task.y_train[order]), 1)
+        with task.phase("predict"):
+            clusters = means.predict(x_test).astype(np.int64)
+        task.advance(1)
+        return {"counts": counts, "clusters": clusters}
+
+    def guarantee(self, alpha: float) -> Guarantee:
+        return DETERMINISTIC
+
+    def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> PointwiseCertificate:
+        """Certified number of flipped labels: see :mod:`harness.proofs.assignment`."""
+        labels, radii = labels_and_radii(evidence["counts"])
+        own = evidence["clusters"]
+        return PointwiseCertificate("agreement", threat, DETERMINISTIC, labels[own], radii[own])
+
+
+def _by_content(x: NDArray[Any]) -> NDArray[np.int64]:
+    """(n,) the training examples in an order that neither labels nor their places decide."""
+    digest = digests(x)
+    return np.lexsort((digest[:, 1], digest[:, 0]))
