@@ -44,10 +44,10 @@ def program_field(examples: int) -> Any:
 
 
 def check_election(name: str, certificate: str, election: str) -> None:
-    """Raises UsageError for a collective certificate of anything but a plurality vote."""
-    if certificate == "collective" and election != "plurality":
+    """Raises UsageError for more than counting of anything but a plurality vote."""
+    if certificate != "counting" and election != "plurality":
         raise UsageError(
-            f"{name}: certificate=collective is for election=plurality, not election={election}"
+            f"{name}: certificate={certificate} is for election=plurality, not election={election}"
         )
 
 

@@ -7,7 +7,7 @@ Levine, Feizi: Deep Partition Aggregation: Provable Defenses against General Poi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ from harness.defense import (
 )
 from harness.defenses.partition import elections
 from harness.defenses.partition.collective import (
-    CERTIFICATE,
     PREDICTIONS,
     against_one,
     check_election,
@@ -39,8 +38,21 @@ from harness.defenses.partition.collective import (
 from harness.defenses.partition.elections import Election
 from harness.defenses.partition.parts import Hash, hashed_parts
 from harness.defenses.partition.training import BLOCK, positions, rankings
+from harness.defenses.partition.white_box import (
+    CERTIFICATE,
+    COSTS,
+    check_learner,
+    costs,
+    joined_costs,
+    strengthened,
+)
 from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, cost, covered
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.learners.base import Learner
 
 ELECTION = (
     "plurality: most votes; run-off: of the two labels with most votes, the one that more models "
@@ -70,7 +82,9 @@ class DpaParameters(Parameters):
         "or content (features and label: it rewrites two)",
     )
     election: Election = certify_field("plurality", description=ELECTION)
-    certificate: Literal["counting", "collective"] = Field("counting", description=CERTIFICATE)
+    certificate: Literal["counting", "white-box", "collective"] = Field(
+        "counting", description=CERTIFICATE
+    )
     time_limit: float = time_limit_field()
     program_size: int = program_field(1000)
 
@@ -95,15 +109,24 @@ class Dpa(Defense[DpaParameters]):
         return covered(Unit.FEATURE_PART if self.params.hash == "features" else Unit.PART)
 
     def check(self, shape: Shape) -> None:
-        check_election(self.name, self.params.certificate, self.params.election)
+        p = self.params
+        check_election(self.name, p.certificate, p.election)
+        if p.certificate == "white-box" and p.hash != "features":
+            raise UsageError(
+                f"dpa: certificate=white-box is for hash=features, not hash={p.hash}, with which a "
+                "changed label moves its example to another part"
+            )
 
     def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
+        p = self.params
+        check_learner(self.name, p.certificate, p.learner, lookup.learner(p.learner))
         return even_blocks(self.params.n_models, BLOCK)
 
     def gather(self, task: Task) -> Arrays:
         """``votes`` (e, c) of this block's base models, and their ``preferences`` (e, c, c) where
         there are more than two labels: how many prefer label a to label b at [a, b]. For the
-        collective certificate also ``predictions`` (m, e), which model voted for what.
+        collective certificate also ``predictions`` (m, e), which model voted for what, and for the
+        white-box one ``costs`` (m, e, c).
         """
         p = self.params
         learner = task.learner(p.learner)
@@ -111,15 +134,14 @@ class Dpa(Defense[DpaParameters]):
         with task.phase("train"):
             parts = hashed_parts(task.x_train, task.y_train, p.n_models, p.hash)
         own = [parts[i] for i in task.models]
-        counts = count(
-            rankings(task, learner, inputs, own), task.shape, keep=p.certificate == "collective"
-        )
+        counts = counted(task, learner, inputs, own, p.certificate)
         return counts | {LABEL_IN_HASH: np.array(p.hash == "content", dtype=np.int64)}
 
     def merge(self, parts: Sequence[Arrays]) -> Arrays:
-        counted = [{k: v for k, v in part.items() if k != PREDICTIONS} for part in parts]
+        of_models = (PREDICTIONS, COSTS)
+        added = [{k: v for k, v in part.items() if k not in of_models} for part in parts]
         label = {LABEL_IN_HASH: parts[0][LABEL_IN_HASH]}
-        return {**super().merge(counted), **joined(parts), **label}
+        return {**super().merge(added), **joined(parts), **joined_costs(parts), **label}
 
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
@@ -131,7 +153,26 @@ class Dpa(Defense[DpaParameters]):
         """
         unit = part_unit(evidence)
         simple = certified(self.params.election, evidence, threat, unit)
+        simple = strengthened(self.params.certificate, evidence, simple)
         return against_one(self.params, evidence, simple, cost(unit, threat))
+
+
+def counted(
+    task: Task,
+    learner: Learner,
+    inputs: tuple[Tensor, Tensor],
+    members: Sequence[NDArray[np.int64]],
+    certificate: str,
+) -> dict[str, NDArray[Any]]:
+    """What the models of these parts vote, as :func:`count` has it, with what the certificate
+    needs besides.
+    """
+    ranked = rankings(task, learner, inputs, members)
+    kept: list[NDArray[np.uint16]] = []
+    if certificate == "white-box":
+        ranked = costs(task, learner, inputs, members, ranked, kept)
+    found = count(ranked, task.shape, keep=certificate == "collective")
+    return found | ({COSTS: np.stack(kept)} if kept else {})
 
 
 def count(

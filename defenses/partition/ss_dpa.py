@@ -27,16 +27,15 @@ from harness.defense import (
     features_field,
 )
 from harness.defenses.partition.collective import (
-    CERTIFICATE,
     against_one,
     check_election,
     program_field,
     time_limit_field,
 )
-from harness.defenses.partition.dpa import ELECTION, certified, count
+from harness.defenses.partition.dpa import ELECTION, certified, counted
 from harness.defenses.partition.elections import Election
 from harness.defenses.partition.parts import balanced_parts, digests, distinct
-from harness.defenses.partition.training import rankings
+from harness.defenses.partition.white_box import CERTIFICATE, check_learner, strengthened
 from harness.errors import UsageError
 from harness.threats import Threat, Unit, cost, covered
 
@@ -58,7 +57,9 @@ class SsDpaParameters(Parameters):
         "nearest neighbours, or none",
     )
     election: Election = certify_field("plurality", description=ELECTION)
-    certificate: Literal["counting", "collective"] = Field("counting", description=CERTIFICATE)
+    certificate: Literal["counting", "white-box", "collective"] = Field(
+        "counting", description=CERTIFICATE
+    )
     time_limit: float = time_limit_field()
     program_size: int = program_field(1000)
 
@@ -82,10 +83,12 @@ class SsDpa(Defense[SsDpaParameters]):
 
     def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
         """One block: the representation is computed once."""
-        return [range(self.params.n_models)]
+        p = self.params
+        check_learner(self.name, p.certificate, p.learner, lookup.learner(p.learner))
+        return [range(p.n_models)]
 
     def gather(self, task: Task) -> Arrays:
-        """``votes`` (e, c) and what else DPA leaves: ``preferences``, ``predictions``."""
+        """``votes`` (e, c) and what else DPA leaves, ``preferences``, ``costs`` and the like."""
         p = self.params
         learner = task.learner(p.learner)
         if learner.images and p.representation != "none":
@@ -99,15 +102,15 @@ class SsDpa(Defense[SsDpaParameters]):
             parts = balanced_parts(digest, task.y_train, p.n_models)
             if p.representation == "diffusion":
                 inputs = _represented(inputs, digest)
-        keep = p.certificate == "collective"
-        return count(rankings(task, learner, inputs, parts), task.shape, keep=keep)
+        return counted(task, learner, inputs, parts, p.certificate)
 
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
 
     def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
-        """Certified number of changed labels: each rewrites one part."""
+        """Certified number of changed labels: each rewrites one part, or what one of them costs."""
         simple = certified(self.params.election, evidence, threat, Unit.LABEL)
+        simple = strengthened(self.params.certificate, evidence, simple)
         return against_one(self.params, evidence, simple, cost(Unit.LABEL, threat))
 
 

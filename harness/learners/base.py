@@ -64,6 +64,8 @@ class Learner(ABC):
     summary: ClassVar[str]
     images: bool = False
     """Whether it needs raw images (m, k, channels, height, width) and not flat features."""
+    linear_in_labels: ClassVar[bool] = False
+    """Whether :meth:`label_weights` says what each label does to a model's scores."""
     behind: tuple[type[Any] | ModuleType, ...] = ()
     """Classes and modules beside its own whose code decides what it fits: an estimator's, say. What
     they were trained with is not used any more once they are edited."""
@@ -99,6 +101,16 @@ class Learner(ABC):
         has not seen. All randomness comes from ``rng``, so the device does not matter for what is
         drawn.
         """
+
+    def label_weights(self, x: Tensor, x_test: Tensor) -> tuple[Tensor, Tensor]:
+        """How much each training label counts, for a model of ``x`` (k, d) asked about (e, d).
+
+        Weights (e, k) float64, from the features alone: whatever the labels y are, the model's
+        score of label l is less than ``error`` (e,), infinite where nothing is known, from a
+        constant times the sum over j of w_j [y_j = l], plus another constant; in units in which
+        that constant is 1. Of learners that are ``linear_in_labels``; k is at least 1.
+        """
+        raise NotImplementedError
 
     def models_per_block(self, k: int, d: int) -> int:
         """How many models are trained together: fixed by the cell alone, never by the machine.

@@ -101,7 +101,7 @@ class LinearLearner(Learner):
             if n_labels > 2:
                 alone[:, 0] = 0
             return LinearModels(x.new_zeros(models, alone.shape[1], d), alone)
-        mean = torch.nan_to_num(x.mean(dim=1, keepdim=True), posinf=0.0, neginf=0.0)
+        mean = centre(x)
         weights, intercepts = self.solve(x - mean, y, n_labels)
         # Features so large that float32 overflows must not keep a model from answering.
         weights = torch.where(weights.isfinite(), weights, 0)
@@ -117,3 +117,8 @@ class LinearLearner(Learner):
 
         ``y`` (m, k) are the labels; m, k and d are at least 1.
         """
+
+
+def centre(x: Tensor) -> Tensor:
+    """(m, 1, d) what is taken off the features (m, k, d) of each model: their mean, if finite."""
+    return torch.nan_to_num(x.mean(dim=1, keepdim=True), posinf=0.0, neginf=0.0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from harness.learners.linear import LinearLearner
+from harness.learners.linear import LinearLearner, centre
 
 
 class Ridge(LinearLearner):
@@ -17,6 +19,7 @@ class Ridge(LinearLearner):
     UsageError for a penalty that is not positive.
     """
 
+    linear_in_labels = True
     name = "ridge"
     summary = "ridge regression on the labels (penalty)"
 
@@ -50,3 +53,46 @@ class Ridge(LinearLearner):
         system.diagonal(dim1=1, dim2=2).add_(rounding.double().clamp_min(self.penalty))
         factor, _ = torch.linalg.cholesky_ex(system)
         return torch.cholesky_solve(right, factor)
+
+    def label_weights(self, x: Tensor, x_test: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the system that :meth:`solve` makes of ``x``: the same for all labels, to the bit.
+
+        With W = x_c^T S^-1 for it, a score is ``mean(t) + (x_test - mean) W (t - mean(t))``. The
+        error is what :meth:`solve`, the intercept and the score lose in float32 for any labels.
+        """
+        k, d = x.shape
+        mean = centre(x[None])
+        own = x[None] - mean
+        if k <= d:
+            inverse = self._solve_penalised(own @ own.mT, own.double())[0].mT
+        else:
+            inverse = self._solve_penalised(own.mT @ own, own.mT.double())[0]
+        asked = x_test.double() - mean[0].double()
+        weights = asked @ inverse
+        weights = 1 / k + weights - weights.mean(dim=1, keepdim=True)
+        error = self._error(own[0].double(), mean[0].double().norm(), asked, x_test.double())
+        known = weights.isfinite().all(dim=1) & error.isfinite()
+        return weights.where(known[:, None], 0), error.where(known, math.inf)
+
+    def _error(self, x: Tensor, mean: Tensor, asked: Tensor, x_test: Tensor) -> Tensor:
+        """(e,) how far a score in float32 is from the weighted sum of labels, for any labels.
+
+        All norms are Frobenius'. The system S = gram + penalty has no eigenvalue below ``least``,
+        and x x^T <= S - least: so the weights have at most norm |t| / (2 sqrt(least)), and the
+        dual solution |t| / least, with |t| <= sqrt(k) for the centred targets.
+        """
+        (k, d), q = x.shape, min(x.shape)
+        eps, fine = torch.finfo(torch.float32).eps, torch.finfo(torch.float64).eps
+        square = x.square().sum()
+        penalty = (eps * square).clamp_min(self.penalty)
+        least = penalty - (max(k, d) + 2) * eps * square
+        if not bool(least > 0):
+            return torch.full_like(asked[:, 0], math.inf)
+        condition = (2 * square + penalty) / least
+        # Rounding of the dual solution and of the sums; Cholesky's in float64, which comes twice:
+        # in the model and in the weights above.
+        lost = (k + 4) * eps + 64 * (q + 2) ** 2 * fine * condition
+        off = lost * math.sqrt(k) / least * square.sqrt()
+        norm = math.sqrt(k) / (2 * least.sqrt()) + off
+        summed = 2 + 2 * norm * mean + norm * x_test.norm(dim=1)
+        return off * asked.norm(dim=1) + (d + 4) * eps * summed

@@ -18,27 +18,29 @@ NEVER = np.iinfo(np.int64).max
 """As many flips as no attacker has: the prediction cannot be turned."""
 
 
-def fewest_flips(
+def flips_to_each(
     weights: FloatArray, labels: IntArray, n_labels: int, error: FloatArray | float = 0.0
 ) -> tuple[IntArray, IntArray]:
-    """The labels with the largest scores, and the fewest changed labels that turn them.
+    """The labels with the largest scores, and the fewest changed labels that put each rival ahead.
 
     ``weights`` (e, n) float64, ``labels`` (n,) in 0 ... c - 1; ``error``, (e,) or one number, is a
-    bound on the sum over j of how far each weight is from the true one. Let a be predicted and b a
-    rival. Changing label j at best yields b, on f_a - f_b,
+    bound on how far any score can be from the one that is meant, whatever the labels: the sum over
+    j of how far each weight is off, say. Let a be predicted and b a rival. Changing label j at best
+    yields b, on f_a - f_b,
 
         w_j ([y_j = a] - [y_j = b] + 1)     if w_j > 0: the label becomes b,
         |w_j| ([y_j = b] - [y_j = a] + 1)   otherwise: the label becomes a.
 
     Each label can be changed once, so k changes yield at most the k largest gains, and the attacker
     can have those: the fewest flips for b is the shortest prefix of the sorted gains that makes up
-    for the difference, and the minimum over b is exact, for two labels and for more.
+    for the difference. That is exact, for two labels and for more.
 
     Sums are rounded against the certificate. A sum that falls short of the difference by no more
     than ``error`` and the rounding of float64 can explain is taken to reach it, tie or not.
 
-    Returns ``predicted`` (e,), the smaller label in a tie, and ``flips`` (e,): 0 where the scores
-    are too close to say which label is predicted, NEVER where all labels together do not turn it.
+    Returns ``predicted`` (e,), the smaller label in a tie, and ``flips`` (e, c): 0 where the scores
+    are too close to say which label is ahead, NEVER where all labels together do not put this one
+    ahead, and for the predicted label.
     """
     e, n = weights.shape
     scores = weights @ (labels[:, None] == np.arange(n_labels)).astype(np.float64)
@@ -49,16 +51,26 @@ def fewest_flips(
     slack = 3 * (error + (n + 2) * np.finfo(np.float64).eps * size.sum(axis=1))
     towards = np.where(weights > 0, 1, -1)
     own = np.equal.outer(predicted, labels)
-    flips = np.full(e, NEVER)
+    flips = np.full((e, n_labels), NEVER)
     for rival in range(n_labels):
         needed = best - scores[:, rival] - slack
         gains = size * (1 + towards * (own.astype(np.int8) - (labels == rival)))
         gains.sort(axis=1)
         reached = gains[:, ::-1].cumsum(axis=1)
         short = (reached < needed[:, None]).sum(axis=1)
-        turned = np.where(needed <= 0, 0, np.where(short < n, short + 1, NEVER))
-        flips = np.where(predicted == rival, flips, np.minimum(flips, turned))
+        flips[:, rival] = np.where(needed > 0, np.where(short < n, short + 1, NEVER), 0)
+    flips[np.arange(e), predicted] = NEVER
     return predicted, flips
+
+
+def fewest_flips(
+    weights: FloatArray, labels: IntArray, n_labels: int, error: FloatArray | float = 0.0
+) -> tuple[IntArray, IntArray]:
+    """As :func:`flips_to_each`, but ``flips`` (e,) that put whichever rival ahead: exact as well,
+    for the prediction turns as soon as one of them is.
+    """
+    predicted, flips = flips_to_each(weights, labels, n_labels, error)
+    return predicted, flips.min(axis=1)
 
 
 def radii_of(flips: NDArray[np.int64], n: int) -> IntArray:

@@ -31,6 +31,8 @@ VARIANTS = [
     "rnn[radius=4,features=raw,certificate=collective]",
     "hash-bagging[partitions=3,parts=7,hash=content,certificate=collective]",
     "exact-ridge[features=raw,penalty=0.3]",
+    "dpa[certificate=white-box,n_models=7]",
+    "ss-dpa[certificate=white-box,n_models=3,representation=none]",
     "dpa[certificate=collective]",
     "ss-dpa[certificate=collective]",
     "finite-aggregation[certificate=collective,hash=content]",
