@@ -95,4 +95,5 @@ class Ridge(LinearLearner):
         off = lost * math.sqrt(k) / least * square.sqrt()
         norm = math.sqrt(k) / (2 * least.sqrt()) + off
         summed = 2 + 2 * norm * mean + norm * x_test.norm(dim=1)
-        return off * asked.norm(dim=1) + (d + 4) * eps * summed
+        error: Tensor = off * asked.norm(dim=1) + (d + 4) * eps * summed
+        return error
