@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
 from harness.defense import Arrays, Defense, Evidence, Parameters, Shape, Task, features_field
@@ -82,7 +83,9 @@ class MatchedClusters(Defense[MatchedClustersParameters]):
             means = KMeans(
                 m, n_init=self.params.starts, random_state=int(task.rng().integers(2**31))
             )
-            with warnings.catch_warnings():
+            # Threads add up sums of coordinates in the order in which they end: one run would not
+            # have the clusters of the next, and neither would one with a flipped label.
+            with threadpool_limits(1), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # fewer distinct examples than clusters
                 of_examples = means.fit_predict(x[order])
             counts = np.zeros((m, c), np.int64)
