@@ -45,11 +45,12 @@ def weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def data_of(name: str, registry: Registry) -> Dataset:
-    """The data set; for one that is downloaded, two images of its shape and its ten labels."""
+    """The data set; for one that is downloaded, two images of its shape, its labels and size."""
     if name == "mnist17":
         return load_dataset(registry, name, None)
     x = np.zeros((2, *{"mnist": (28, 28), "cifar10": (32, 32, 3)}[name]), np.uint8)
-    return Dataset.from_arrays(x, [0, 1], x, [0, 1], name=name, label_set=range(10))
+    size = {"mnist": 60_000, "cifar10": 50_000}[name]
+    return Dataset.from_arrays(x, [0, 1], x, [0, 1], name=name, label_set=range(10), n_public=size)
 
 
 @pytest.mark.parametrize("name", built_in())
