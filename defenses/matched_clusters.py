@@ -61,10 +61,10 @@ class MatchedClusters(Defense[MatchedClustersParameters]):
                 f"matched-clusters: clusters={m} are too few for {c} labels; allowed: 0, or {c} "
                 "and more"
             )
-        if m > shape.n_train:
+        if m > shape.n_public:
             raise UsageError(
-                f"matched-clusters: clusters={m} of {shape.n_train} training examples; allowed: up "
-                f"to {shape.n_train}"
+                f"matched-clusters: clusters={m} of {shape.n_public:,} training examples; allowed: "
+                f"up to {shape.n_public:,}"
             )
 
     def _clusters(self, shape: Shape) -> int:
@@ -80,8 +80,11 @@ class MatchedClusters(Defense[MatchedClustersParameters]):
         m, c = self._clusters(task.shape), task.shape.n_labels
         with task.phase("train"):
             order = _by_content(task.x_train)
+            # Of fewer examples than clusters, each is one; labels play no part in that.
             means = KMeans(
-                m, n_init=self.params.starts, random_state=int(task.rng().integers(2**31))
+                min(m, task.shape.n_train),
+                n_init=self.params.starts,
+                random_state=int(task.rng().integers(2**31)),
             )
             # Threads add up sums of coordinates in the order in which they end: one run would not
             # have the clusters of the next, and neither would one with a flipped label.
