@@ -88,7 +88,11 @@ def dpa(n_models: int, **kwargs: Any) -> Dpa:
     return Dpa(DpaParameters(n_models=n_models, **{**WHITE_BOX, **kwargs}))
 
 
-@pytest.mark.parametrize("defense", [ss_dpa(2), ss_dpa(3), dpa(2), dpa(7)], ids=repr)
+@pytest.mark.parametrize(
+    "defense",
+    [ss_dpa(2), ss_dpa(3), dpa(2), dpa(7)],
+    ids=lambda defense: f"{defense.name}-{defense.params.n_models}",
+)
 @pytest.mark.parametrize(("n", "c"), [(7, 2), (4, 3)])
 def test_every_labelling_trained(defense: Any, n: int, c: int) -> None:
     """Each labelling is once the clean one, and certified against all others."""
