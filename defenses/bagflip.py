@@ -30,11 +30,15 @@ from harness.defense import (
 from harness.errors import UsageError
 from harness.learners.fitting import fit_all
 from harness.proofs.bagflip import BagFlip as Proof
+from harness.proofs.bagflip import states
 from harness.proofs.confidence import Split, simuem
 from harness.threats import Threat
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_MOST_STATES = 2**28
+"""What a certificate keeps at most: 2 GiB of them."""
 
 
 class BagFlipParameters(Parameters):
@@ -95,9 +99,9 @@ class BagFlip(Defense[BagFlipParameters]):
         return frozenset({Threat.LABEL_FLIP} if self.params.noised == "labels" else both)
 
     def check(self, shape: Shape) -> None:
-        self._check(shape.n_labels)
+        self._check(shape.n_labels, shape.dimension)
 
-    def _check(self, n_labels: int) -> None:
+    def _check(self, n_labels: int, dimension: int) -> None:
         p = self.params
         if p.noised != "labels" and n_labels != 2:
             raise UsageError(
@@ -108,6 +112,12 @@ class BagFlip(Defense[BagFlipParameters]):
             raise UsageError(
                 f"bagflip: keep={p.keep:g} is not allowed; with {n_labels} labels it must be above "
                 f"{1 / n_labels:g}, or the values say nothing"
+            )
+        values = 1 if p.noised == "labels" else 1 + dimension
+        if states(p.k, values) > _MOST_STATES:
+            raise UsageError(
+                f"bagflip: k={p.k} is too large to be certified with {values:,} noised "
+                f"value{'s' * (values > 1)} an example; allowed: up to {_largest_k(values):,}"
             )
 
     def blocks(self, shape: Shape, lookup: Lookup) -> Sequence[range]:
@@ -158,7 +168,7 @@ class BagFlip(Defense[BagFlipParameters]):
         Raises UsageError where it is not told how many features were noised.
         """
         p = self.params
-        self._check(evidence.n_labels)
+        self._check(evidence.n_labels, evidence.dimension)
         bounds = simuem(evidence["votes"], alpha, split=p.split)
         values = 1  # the label
         if threat is Threat.MODIFY:
@@ -177,7 +187,13 @@ class BagFlip(Defense[BagFlipParameters]):
 
 def _noised(x: Tensor, keep: float, rng: np.random.Generator) -> Tensor:
     """Bits (m, k, d), each kept with probability ``keep``, else the other one."""
-    return torch.where(_on(rng.random(x.shape, dtype=np.float32) < keep, x), x, 1 - x)
+    # In single precision they would be kept with another probability, by up to 3e-8.
+    return torch.where(_on(rng.random(x.shape) < keep, x), x, 1 - x)
+
+
+def _largest_k(values: int) -> int:
+    """The largest k whose certificate can be computed with so many noised values an example."""
+    return max((k for k in range(1, 10**5) if states(k, values) <= _MOST_STATES), default=0)
 
 
 def _on(array: NDArray[Any], like: Tensor) -> Tensor:

@@ -96,10 +96,23 @@ class BagFlip:
     def _outcomes(self, r: int) -> tuple[FloatArray, FloatArray]:
         """The probabilities of L = k s ... -k s on the clean set, and on the poisoned one."""
         if r not in self._poured:
-            of_draws = binom.pmf(np.arange(self.k + 1), self.k, r / self.n)
+            of_draws = self._draws(r)
             poisoned = of_draws @ self._changed  # by L = -k s ... k s on the clean set, mirrored
             self._poured[r] = poisoned[::-1], poisoned
         return self._poured[r]
+
+    def _draws(self, r: int) -> FloatArray:
+        """(k + 1,) how probable it is that 0 ... k of the draws are of changed examples."""
+        drawn = np.arange(self.k + 1)
+        if 2 * r <= self.n:
+            return np.asarray(binom.pmf(drawn, self.k, r / self.n))
+        # SciPy takes the probability from 1, which loses digits where hardly any is left.
+        return np.asarray(binom.pmf(drawn[::-1], self.k, (self.n - r) / self.n))
+
+
+def states(k: int, values: int) -> int:
+    """How many numbers :class:`BagFlip` keeps: for each number of changed draws, every L."""
+    return (k + 1) * (2 * k * values + 1)
 
 
 def _sums(keep: float, others: int, values: int, k: int) -> FloatArray:

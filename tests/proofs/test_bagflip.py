@@ -128,6 +128,26 @@ def margin(n: int, k: int, keep: float, others: int, values: int, r: int, p: flo
     return kept - mp.mpf(1) / 2
 
 
+@pytest.mark.parametrize("r", [1, 500_001, 500_002, 999_999, 1_000_002, 1_000_003])
+def test_rounding_covers_what_outcomes_are_off_by(r: int) -> None:
+    """Exact fractions, also where nearly every example is changed."""
+    n, k, keep = 1_000_003, 20, 0.9
+    proof = BagFlip(n, k, keep, others=1, values=1)
+    rho, changed = Fraction(keep), Fraction(r, n)
+    draw = {0: 1 - changed, -1: changed * (1 - rho), 1: changed * rho}
+    exact = {0: Fraction(1)}
+    for _ in range(k):
+        more: dict[int, Fraction] = defaultdict(Fraction)
+        for level, mass in exact.items():
+            for step, part in draw.items():
+                more[level + step] += mass * part
+        exact = more
+    clean, poisoned = proof._outcomes(r)
+    for level, mass in exact.items():
+        for found in (clean[k - level], poisoned[k + level]):
+            assert abs(Fraction(float(found)) - mass) <= mass * Fraction(proof._rounding)
+
+
 @pytest.mark.parametrize("k", [1, 10, 50])
 @pytest.mark.parametrize("keep", [0.55, 0.9, 0.999])
 def test_noise_never_proves_less_than_bagging_alone(k: int, keep: float) -> None:
