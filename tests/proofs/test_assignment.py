@@ -38,7 +38,7 @@ def meaning(counts: np.ndarray) -> list[int]:
     return [row.index(max(row)) for row in tables]
 
 
-@pytest.mark.parametrize(("m", "c"), [(2, 2), (3, 3), (4, 4), (3, 2), (5, 3)])
+@pytest.mark.parametrize(("m", "c"), [(2, 2), (3, 3), (4, 4), (5, 5), (3, 2), (5, 3)])
 @pytest.mark.parametrize("seed", range(5))
 def test_agreements_are_those_of_all_assignments(m: int, c: int, seed: int) -> None:
     counts = np.random.default_rng(seed).integers(0, 9, (m, c))
