@@ -128,6 +128,24 @@ def test_the_order_of_examples_changes_nothing() -> None:
     assert (one.predictions == other.predictions).all()
 
 
+def test_the_order_of_examples_decides_no_tie() -> None:
+    """Each example and its mirror image have different labels, and the middle is asked about: all
+    scores tie, and rounding alone makes the prediction.
+    """
+    rng = np.random.default_rng(4)
+    half = rng.normal(size=(40, 6)).astype(np.float32)
+    x, y = np.concatenate([half, -half]), np.repeat([0, 1], 40)
+    x[:, 3:] = np.abs(x[:, 3:])  # the same for both
+    x_test = np.zeros((30, 6), np.float32)
+    x_test[:, 3:] = rng.normal(size=(30, 3))
+    first = certified(x, y, x_test, 2, 0.01)
+    assert (first.radii == -1).all()
+    for _ in range(5):
+        order = rng.permutation(80)
+        found = certified(x[order], y[order], x_test, 2, 0.01)
+        assert (found.predictions == first.predictions).all()
+
+
 def off_in_50_digits(influence: Influence, one: int) -> float:
     """The sum over the training examples of how far the weights of test example ``one`` are off."""
     with mpmath.workdps(50):

@@ -11,7 +11,7 @@ import torch
 from harness.defense import Evidence, Shape
 from harness.defenses.partition.dpa import Dpa, DpaParameters
 from harness.defenses.partition.ss_dpa import SsDpa, SsDpaParameters
-from harness.defenses.partition.white_box import COSTS, cheapest
+from harness.defenses.partition.white_box import COSTS, cheapest, costs
 from harness.errors import DataError, UsageError
 from harness.learners.logistic import Logistic
 from harness.learners.ridge import Ridge
@@ -42,6 +42,13 @@ def test_every_rewriting_of_votes(c: int, models: int) -> None:
         assert cheapest(cost, winner) <= least
         exact += cheapest(cost, winner) == least
     assert exact >= (40 if c == 2 else 36)
+
+
+def test_a_vote_that_only_leaves_the_winner() -> None:
+    """Two votes for label 1, and one for label 2, which is cheaper than a third for label 1."""
+    cost = np.array([[0, 9, 90, 90]] * 4 + [[90, 90, 90, 0]], np.uint16)
+    cost[0, 2] = 6
+    assert cheapest(cost, 0) == dearest_not_needed(cost, 0) == 9 + 9 + 6
 
 
 class TinyTask:
@@ -139,6 +146,17 @@ def test_other_threats_are_counted_and_blocks_are_joined() -> None:
     twice = defense.merge([evidence.arrays, evidence.arrays])
     assert twice[COSTS].shape == (8, 5, 2)
     assert (twice["votes"] == 2 * evidence["votes"]).all()
+
+
+def test_a_vote_that_rounding_has_decided_turns_with_one_label() -> None:
+    """The model votes otherwise than its weights say, however clearly these say it."""
+    y = np.array([0, 0, 0, 1, 1, 1])
+    x = 2 * y[:, None].astype(np.float32) - 1
+    task, kept = TinyTask(x, y, x[3:4], 2, 1), []
+    for vote in (1, 0):
+        ranked = iter([np.array([[vote, 1 - vote]], np.uint8)])
+        [*_] = costs(task, Ridge(), task.features("raw"), [np.arange(6)], ranked, kept)
+    assert [one.tolist() for one in kept] == [[[2, 0]], [[0, 1]]]
 
 
 def test_a_part_without_examples_cannot_be_turned() -> None:
