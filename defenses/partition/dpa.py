@@ -103,6 +103,8 @@ class Dpa(Defense[DpaParameters]):
     takes: ClassVar[Mapping[str, str]] = {
         LABEL_IN_HASH: "0 where the part of an example does not depend on its label, else 1",
         "preferences": "(e, c, c): how many base models prefer label a to label b, for run-off",
+        COSTS: "(m, e, c): the fewest changed labels that make each base model vote for each "
+        "label, 0 for the one that it votes for, for certificate=white-box",
     }
 
     def covers(self) -> frozenset[Threat]:
@@ -153,7 +155,7 @@ class Dpa(Defense[DpaParameters]):
         """
         unit = part_unit(evidence)
         simple = certified(self.params.election, evidence, threat, unit)
-        simple = strengthened(self.params.certificate, evidence, simple)
+        simple = strengthened(self.params.certificate, evidence, simple, unit)
         return against_one(self.params, evidence, simple, cost(unit, threat))
 
 

@@ -110,7 +110,7 @@ class SsDpa(Defense[SsDpaParameters]):
     def certify(self, evidence: Evidence, threat: Threat, alpha: float) -> Certificate:
         """Certified number of changed labels: each rewrites one part, or what one of them costs."""
         simple = certified(self.params.election, evidence, threat, Unit.LABEL)
-        simple = strengthened(self.params.certificate, evidence, simple)
+        simple = strengthened(self.params.certificate, evidence, simple, Unit.LABEL)
         return against_one(self.params, evidence, simple, cost(Unit.LABEL, threat))
 
 

@@ -18,7 +18,7 @@ from harness.certificates import PointwiseCertificate
 from harness.defense import Arrays, Evidence, Task
 from harness.errors import DataError, UsageError
 from harness.proofs.linear_votes import flips_to_each
-from harness.threats import Threat
+from harness.threats import Threat, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,24 +90,25 @@ def joined_costs(parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
 
 
 def strengthened(
-    certificate: str, evidence: Evidence, simple: PointwiseCertificate
+    certificate: str, evidence: Evidence, simple: PointwiseCertificate, unit: Unit
 ) -> PointwiseCertificate:
     """``simple``, which counts parts alike, with larger radii where parts cost more than one.
 
-    Raises DataError where the costs are missing.
+    Raises DataError where the costs are missing, or are not those of models that cast ``votes``,
+    and where a changed label may move its example to another ``unit``.
     """
     if certificate != "white-box" or simple.threat is not Threat.LABEL_FLIP:
         return simple
-    if COSTS not in evidence:
+    if unit is Unit.PART:
         raise DataError(
-            "certificate=white-box needs costs (m, e, c): the fewest changed labels that make each "
-            "base model vote for each label"
+            "certificate=white-box needs label_in_hash=0: a changed label that moves its example "
+            "rewrites two parts"
         )
     each = np.array(
         [
             cheapest(one, int(winner)) - 1
             for one, winner in zip(
-                evidence[COSTS].transpose(1, 0, 2), simple.predictions, strict=True
+                _checked(evidence).transpose(1, 0, 2), simple.predictions, strict=True
             )
         ],
         dtype=np.int64,
@@ -116,6 +117,29 @@ def strengthened(
     return PointwiseCertificate(
         "white-box", simple.threat, simple.guarantee, simple.predictions, radii
     )
+
+
+def _checked(evidence: Evidence) -> NDArray[np.uint16]:
+    """``costs`` (m, e, c), if models that cast ``votes`` can have them; else a DataError."""
+    if COSTS not in evidence:
+        raise DataError(
+            "certificate=white-box needs costs (m, e, c): the fewest changed labels that make each "
+            "base model vote for each label"
+        )
+    cost, votes = evidence[COSTS], evidence["votes"]
+    wanted = (int(votes[0].sum()), *votes.shape)
+    if cost.shape != wanted:
+        raise DataError(f"costs must be (m, e, c), here {wanted}, found {cost.shape}")
+    if (cost < 0).any() or (cost.dtype.kind == "f" and (cost % 1).any()):
+        raise DataError("costs must be whole numbers of changed labels, 0 and more")
+    free = cost == 0
+    wrong = (free.sum(axis=0) != votes).any(axis=1) | (free.sum(axis=2) != 1).any(axis=0)
+    if wrong.any():
+        raise DataError(
+            "costs must be 0 for the one label that each base model votes for; in test example "
+            f"{wrong.argmax()} that is not what votes say"
+        )
+    return cost.clip(max=_CAP).astype(np.uint16)
 
 
 def cheapest(cost: NDArray[Any], winner: int) -> int:

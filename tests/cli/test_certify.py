@@ -198,6 +198,22 @@ def test_dpa_takes_the_hash_to_cover_the_label_unless_told(votes: Path) -> None:
     assert largest("--set", "label_in_hash=0") == 469
 
 
+TWO = np.array([[2, 1], [0, 3]])
+COSTS = np.array([[[0, 3], [9, 0]], [[0, 5], [8, 0]], [[2, 0], [2**40, 0]]])
+WHITE_BOX = ["dpa[certificate=white-box]", "--threat", "label-flip", "--n-train", "60"]
+
+
+def test_dpa_at_what_other_peoples_parts_cost(tmp_path: Path) -> None:
+    """The first vote turns with its cheaper model, the second with the two cheapest of three."""
+    np.savez(tmp_path / "v.npz", votes=TWO, costs=COSTS, label_in_hash=0)
+    result = harness(
+        "certify", *WHITE_BOX, "--votes", tmp_path / "v.npz", "--output", tmp_path / "out"
+    )
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv(tmp_path / "out" / "certificates.csv")
+    assert list(zip(found["prediction"], found["radius"], strict=True)) == [(0, 2), (1, 16)]
+
+
 def test_finite_aggregation_with_predictions_and_offsets(tmp_path: Path) -> None:
     predictions = np.array([[0, 0], [0, 1], [0, 0], [0, 1], [1, 0], [0, 1]])
     np.savez(tmp_path / "v.npz", predictions=predictions, offsets=[0, 2], labels=[0, 0])
@@ -428,6 +444,28 @@ def test_numbers_of_the_file_must_be_numbers_and_agree(tmp_path: Path) -> None:
             ["dpa"],
             {"predictions": [[0], [1]], "votes": [[2, 0]]},
             "v.npz: votes and predictions disagree",
+        ),
+        (WHITE_BOX, {"votes": TWO, "label_in_hash": 0}, "v.npz: certificate=white-box needs costs"),
+        (WHITE_BOX, {"votes": TWO, "costs": COSTS}, "white-box needs label_in_hash=0"),
+        (
+            WHITE_BOX,
+            {"votes": TWO, "costs": COSTS[:2], "label_in_hash": 0},
+            "v.npz: costs must be (m, e, c), here (3, 2, 2), found (2, 2, 2)",
+        ),
+        (
+            WHITE_BOX,
+            {"votes": TWO, "costs": COSTS / 2, "label_in_hash": 0},
+            "v.npz: costs must be whole numbers",
+        ),
+        (
+            WHITE_BOX,
+            {"votes": TWO, "costs": COSTS[..., ::-1], "label_in_hash": 0},
+            "in test example 0 that is not what votes say",
+        ),
+        (
+            WHITE_BOX,
+            {"votes": TWO, "costs": 0 * COSTS, "label_in_hash": 0},
+            "v.npz: costs must be 0 for the one label",
         ),
     ],
 )  # fmt: skip
