@@ -188,6 +188,27 @@ def test_dpa_from_votes_and_from_predictions(tmp_path: Path, kind: str) -> None:
     assert "deterministic" in result.output
 
 
+def test_bagflip_from_votes(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    pd.DataFrame([[990, 10], [520, 480]], columns=["votes_0", "votes_1"]).to_csv(path, index=False)
+    certify = ["certify", "bagflip", "--votes", path, "--n-train", 13_007]
+    both = [*certify, "--set", "keep=0.9", "--set", "noised=features-and-labels"]
+    out = tmp_path / "out"
+    result = harness(
+        *both, "--set", "k=20", "--set", "dimension=4",
+        "--threat", "modify", "--threat", "label-flip", "--output", out,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv(out / "certificates.csv").set_index(["threat", "example"])["radius"]
+    assert found["label-flip", 0] > found["modify", 0] > 300
+    assert found["label-flip", 1] == found["modify", 1] == -1
+    bad([*both, "--threat", "modify"], "bagflip needs --set k=")
+    bad([*both, "--set", "k=20", "--threat", "modify"], "needs --set dimension=")
+    labels = [*certify, "--set", "k=20", "--set", "noised=labels"]
+    bad([*labels, "--set", "keep=0.9", "--threat", "modify"], "covers label-flip; not modify")
+    bad([*labels, "--set", "keep=0.5", "--threat", "label-flip"], "keep=0.5 is not allowed")
+
+
 def test_dpa_takes_the_hash_to_cover_the_label_unless_told(votes: Path) -> None:
     def largest(*more: str) -> int:
         result = harness("certify", "dpa", "--votes", votes, "--threat", "label-flip", *more)
