@@ -12,7 +12,7 @@ from harness.certificates import CollectiveCertificate, PointwiseCertificate
 from harness.defense import Evidence
 from harness.defenses.neighbours.voters import LABELS, TIED, VOTERS, unpacked
 from harness.defenses.partition.collective import Wanted
-from harness.proofs.collective import Ballot, Limits
+from harness.proofs.collective import Ballot, Limits, needed_by_rivals
 from harness.threats import Threat
 
 CERTIFICATE = (
@@ -50,10 +50,8 @@ def against_one(
 
 
 def _ballot(evidence: Evidence, predictions: NDArray[np.int64]) -> Ballot:
-    votes, voters, labels = evidence["votes"], evidence[VOTERS], evidence[LABELS]
-    e, c = votes.shape
-    ahead = votes[np.arange(e), predictions]
-    needed = ahead[:, None] - votes + (predictions[:, None] < np.arange(c))
+    voters, labels = evidence[VOTERS], evidence[LABELS]
+    needed = needed_by_rivals(evidence["votes"], predictions)
 
     def gains(examples: NDArray[np.int64], rivals: NDArray[np.int64]) -> sparse.csr_array:
         rows = [

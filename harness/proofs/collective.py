@@ -238,15 +238,21 @@ def ballot_of_models(
     predictions: NDArray[np.integer], n_labels: int, groups: IntArray, fed: sparse.csr_array | None
 ) -> Ballot:
     """The plurality vote of u models that predict ``predictions`` (u, e); as :class:`Ballot`."""
-    e = predictions.shape[1]
     votes = np.stack([(predictions == label).sum(axis=0) for label in range(n_labels)], axis=1)
     winner = votes.argmax(axis=1)
-    labels = np.arange(n_labels)
-    needed = votes[np.arange(e), winner][:, None] - votes + (winner[:, None] < labels)
 
     def gains(examples: IntArray, rivals: IntArray) -> sparse.csr_array:
         said = predictions[:, examples]
         yields = (said == winner[examples]).astype(np.int8) + (said != rivals)
         return sparse.csr_array(yields.T)
 
-    return Ballot(winner, needed, gains, groups, fed)
+    return Ballot(winner, needed_by_rivals(votes, winner), gains, groups, fed)
+
+
+def needed_by_rivals(votes: IntArray, ahead: IntArray) -> IntArray:
+    """(e, c): n_a - n_b + [a < b], what rival b must gain on label a, by ``votes`` n (e, c).
+
+    ``ahead`` (e,) is a; ties go to the smaller label.
+    """
+    most = np.take_along_axis(votes, ahead[:, None], axis=1)
+    return np.asarray(most - votes + (ahead[:, None] < np.arange(votes.shape[1])))
