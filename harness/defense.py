@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from harness.datasets.base import Dataset
     from harness.datasets.domain import Domain
+    from harness.datasets.poisoning import Poisoning
     from harness.features.base import Features
     from harness.learners.base import Learner
 
@@ -195,6 +197,71 @@ class Evidence(Mapping[str, NDArray[Any]]):
         return len(self.arrays)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the defense says of the test example once it is trained on a poisoned set.
+
+    ``prediction``: its label. ``radius``: what its certificate then proves of that label, -1 where
+    it abstains. ``turned``: whether the attack has succeeded, which takes more than another label
+    where a certificate is probabilistic (see :mod:`harness.attacking.verdict`).
+    """
+
+    prediction: int
+    radius: int
+    turned: bool
+
+
+class Target(Protocol):
+    """One test example of one trained cell, and all that an attacker may know: everything.
+
+    The attacker of a certificate knows the defense, its parameters, the training set and the
+    example. What it may not use is a random number that is drawn afterwards.
+    """
+
+    data: Dataset
+    """The clean training set, with its domain; ``data.x_train``, ``data.y_train``."""
+    example: int
+    """The test example, by its index."""
+    x: NDArray[Any]
+    """(...) the raw test example."""
+    predicted: int
+    """The label that the defense predicts, trained on the clean set."""
+    proved: int
+    """The radius that is certified of it under the threat."""
+    rivals: tuple[int, ...]
+    """All other labels, the likeliest first."""
+    defense: Defense[Any]
+    """The defense, with its parameters."""
+    arrays: Arrays
+    """Its evidence from the clean training set, of this one test example (e = 1)."""
+    notes: dict[str, Any]
+    """What an attack remembers from one size to the next: its own for each threat and attack."""
+    shared: dict[str, Any]
+    """What attacks remember for all test examples and threats of the cell, by names of their own"""
+
+    def task(self, index: int = 0) -> Task:
+        """Block ``index`` of the cell, as ``gather`` is given it: the clean training set, this one
+        test example, features, learner, random numbers.
+        """
+        ...
+
+    def features_of(self, spec: str, x: NDArray[Any]) -> Tensor:
+        """The features (m, d) of raw examples ``x`` (m, ...), as :meth:`Task.features` has them."""
+        ...
+
+    def nearness(self) -> NDArray[Any]:
+        """(n,) training examples, by their index, the nearest to the test example first: in the
+        features that the defense names, else in raw values.
+        """
+        ...
+
+    def ask(self, poisoning: Poisoning) -> Answer:
+        """Trains on that poisoned set and says what came of it. As dear as a training; it counts
+        against the budget.
+        """
+        ...
+
+
 P = TypeVar("P", bound=Parameters)
 
 
@@ -266,6 +333,15 @@ class Defense(ABC, Generic[P]):
 
         Never trains, never sees a test label, gives the same answer every time.
         """
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        """The most harmful poisoning of at most ``r`` training examples against one test example.
+
+        For ``harness attack``, from what only this defense knows: which parts are cheapest, which
+        neighbours vote. As :meth:`harness.attacks.base.Attack.poison`; None, as here, where it
+        knows no better than the attacks that any defense is put to.
+        """
+        return None
 
 
 def even_blocks(n_models: int, size: int) -> list[range]:

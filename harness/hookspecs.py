@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
+    from harness.attacks.base import Attack
     from harness.datasets.base import DatasetSource
     from harness.defense import Defense
     from harness.features.base import Features
@@ -43,6 +44,12 @@ def harness_register_learners() -> Iterable[type[Learner]]:
 @hookspec
 def harness_register_features() -> Iterable[type[Features]]:
     """Features, as classes; each is selected by its ``name`` in a defense's ``features``."""
+    raise NotImplementedError
+
+
+@hookspec
+def harness_register_attacks() -> Iterable[type[Attack]]:
+    """Attacks that any defense can be put to, as classes; each is selected by its ``name``."""
     raise NotImplementedError
 
 

@@ -18,13 +18,16 @@ from harness.plugins.selection import NAME, NAMED
 if TYPE_CHECKING:
     from click import Command
 
+    from harness.attacks.base import Attack
     from harness.datasets.base import Dataset, DatasetSource
     from harness.defense import Defense
     from harness.features.base import Features
     from harness.learners.base import Learner
 
 GROUP = "harness"
-_BUILT_IN = ("harness.defenses", "harness.datasets", "harness.learners", "harness.features")
+_BUILT_IN = tuple(
+    f"harness.{room}" for room in ("defenses", "datasets", "learners", "features", "attacks")
+)
 _OWN = f"poisoning-harness {__version__}"
 
 T = TypeVar("T")
@@ -90,17 +93,18 @@ class Registry:
     datasets: Catalogue[DatasetSource]
     learners: Catalogue[type[Learner]]
     features: Catalogue[type[Features]]
+    attacks: Catalogue[type[Attack]]
     problems: tuple[Problem, ...]
 
     @property
     def catalogues(self) -> tuple[Catalogue[Any], ...]:
         """All of them."""
-        return self.defenses, self.datasets, self.learners, self.features
+        return self.defenses, self.datasets, self.learners, self.features, self.attacks
 
     def unknown(self, name: str) -> UsageError:
         """The error for what nothing is called, with the broken plugins: it may be theirs."""
         names = [name for catalogue in self.catalogues for name in catalogue.entries]
-        return _unknown("defense, dataset, learner or features", name, names, self.problems)
+        return _unknown("defense, dataset, learner, features or attack", name, names, self.problems)
 
     def broken(self, name: str) -> Problem | None:
         """The plugin of that entry-point name, if it could not be loaded."""
@@ -154,12 +158,14 @@ class PluginManager:
             "learner", "harness_register_learners", _subclass_of(Learner, "summary")
         )
         features = self._collect("features", "harness_register_features", _features)
+        attacks = self._collect("attack", "harness_register_attacks", _attack)
         self.commands()  # for what is wrong with them
         return Registry(
             Catalogue(*defenses, self.problems),
             Catalogue(*datasets, self.problems),
             Catalogue(*learners, self.problems),
             Catalogue(*features, self.problems, others=(AUTO,)),
+            Catalogue(*attacks, self.problems),
             self.problems,
         )
 
@@ -267,6 +273,15 @@ def _features(item: Any) -> str | None:
     taken = getattr(item, "name", None) == AUTO
     wrong = f"the name {AUTO!r} stands for what fits the data; choose another" if taken else None
     return _subclass_of(Features, "summary")(item) or wrong
+
+
+def _attack(item: Any) -> str | None:
+    from harness.attacks.base import Attack
+    from harness.attacks.names import OWN
+
+    taken = getattr(item, "name", None) == OWN
+    wrong = f"the name {OWN!r} stands for a defense's own attack; choose another" if taken else None
+    return _subclass_of(Attack, "summary")(item) or wrong
 
 
 def _command(item: Any) -> str | None:

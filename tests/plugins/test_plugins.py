@@ -68,7 +68,10 @@ def test_a_plugin_registers_features_with_its_distribution() -> None:
     with pytest.raises(UsageError, match=r"unknown features 'x'; Allowed: auto, .*thumbnail"):
         registry.features["x"]
     said = str(registry.unknown("thumbnial"))
-    assert "unknown defense, dataset, learner or features 'thumbnial'; did you mean thumb" in said
+    assert (
+        "unknown defense, dataset, learner, features or attack 'thumbnial'; did you mean thumb"
+        in said
+    )
 
 
 def test_features_whose_name_is_taken_belong_to_neither() -> None:

@@ -1,0 +1,1 @@
+"""Carrying attacks out: the smallest that changes a prediction, and what that says."""
