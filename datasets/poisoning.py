@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 IntArray = NDArray[np.int64]
 
 _NONE: IntArray = np.zeros(0, np.int64)
-_PARTS = tuple(
-    "deleted flipped flipped_y replaced replaced_x replaced_y inserted_x inserted_y".split()
+_CHANGES = ("deleted", "flipped", "flipped_y", "replaced", "replaced_x", "replaced_y")
+_PARTS: tuple[str, ...] = (*_CHANGES, "inserted_x", "inserted_y")
 )
 
 
