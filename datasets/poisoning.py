@@ -20,7 +20,6 @@ IntArray = NDArray[np.int64]
 _NONE: IntArray = np.zeros(0, np.int64)
 _CHANGES = ("deleted", "flipped", "flipped_y", "replaced", "replaced_x", "replaced_y")
 _PARTS: tuple[str, ...] = (*_CHANGES, "inserted_x", "inserted_y")
-)
 
 
 class NotAllowed(HarnessError):  # noqa: N818 - what it is, as users say it
