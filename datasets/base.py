@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,9 +52,6 @@ class Dataset:
     label_names: tuple[str, ...]
     domain: Domain = UNDECLARED
     files: Mapped | None = field(default=None, repr=False, compare=False)
-    digest: str = field(init=False)
-    """SHA-256 of the arrays' types, shapes and bytes, of the label names and of what the domain
-    declares beyond them; not of ``name``."""
 
     def __post_init__(self) -> None:
         for key in _ARRAYS:
@@ -64,7 +62,15 @@ class Dataset:
             raise ValueError("label_names must be those of the domain")
         if self.files is not None and not self.files.hold(self.x_train, self.x_test):
             object.__setattr__(self, "files", None)
-        object.__setattr__(self, "digest", self._digest())
+        if self.files is not None:
+            self.digest  # noqa: B018 - it checks what is mapped
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the arrays' types, shapes and bytes, of the label names and of what the domain
+        declares beyond them; not of ``name``.
+        """
+        return self._digest()
 
     def __getstate__(self) -> dict[str, Any]:
         mapped = () if self.files is None else ("x_train", "x_test")  # these stay where they are

@@ -203,12 +203,16 @@ class Answer:
 
     ``prediction``: its label. ``radius``: what its certificate then proves of that label, -1 where
     it abstains. ``turned``: whether the attack has succeeded, which takes more than another label
-    where a certificate is probabilistic (see :mod:`harness.attacking.verdict`).
+    where a certificate is probabilistic. ``margin``: the predicted label's votes less those of the
+    strongest other label, where the evidence has votes; else 0. ``failure``: what the defense
+    failed with, which leaves no prediction.
     """
 
     prediction: int
     radius: int
     turned: bool
+    margin: float = 0.0
+    failure: str = ""
 
 
 class Target(Protocol):

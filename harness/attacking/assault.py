@@ -1,0 +1,174 @@
+"""All attacks on one test example of a cell under one threat: the smallest that succeeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.attacking.aim import Aim
+from harness.attacking.search import Search, Tried
+from harness.attacking.verdict import Confirmed, confirm
+from harness.attacks.names import OWN
+from harness.errors import HarnessError
+from harness.threats import Threat
+
+if TYPE_CHECKING:
+    from harness.attacking.victim import Victim
+    from harness.attacks.base import Attack
+    from harness.datasets.poisoning import Poisoning
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be attacked: a test example, and what the run says of it under the threat.
+
+    ``predicted``: its label; ``proved``: its radius; ``rivals``: the other labels, the likeliest
+    first. ``attacks``: by their names, in the order in which they are tried. ``weakest``: whether
+    it was chosen for its small radius. ``seconds``: what trainings may take together.
+    """
+
+    threat: Threat
+    example: int
+    predicted: int
+    proved: int
+    rivals: tuple[int, ...]
+    attacks: tuple[str, ...]
+    weakest: bool = False
+    seconds: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one attack came to. ``reached``: the smallest size of a success, None without one;
+    ``largest``: the largest that was tried; ``error``: why the attack could not be carried out.
+    """
+
+    attack: str
+    reached: int | None
+    largest: int
+    trainings: int
+    seconds: float
+    poisoning: Poisoning | None = None
+    error: str = ""
+    failure: str = ""
+    """What the defense failed with on the poisoned set, if that is how it was turned."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an order: an attempt for each attack that had something to try."""
+
+    order: Order
+    attempts: tuple[Attempt, ...]
+    ended: bool = False
+    """Whether time ran out before all were tried."""
+    refuted: Confirmed | None = None
+    """Where an attack of a certified size succeeded: what became of it when it was repeated."""
+
+    @property
+    def best(self) -> Attempt | None:
+        """The attempt with the smallest success."""
+        found = [one for one in self.attempts if one.reached is not None]
+        return min(found, key=lambda one: one.reached or 0, default=None)
+
+
+@dataclass
+class Assault:
+    """Attacks the test examples of one cell, one after another."""
+
+    victim: Victim
+    attacks: Mapping[str, Attack]
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def carry_out(self, order: Order) -> Outcome:
+        """The attempts against one test example; nothing of what goes wrong in an attack is raised,
+        but for what ends the run.
+        """
+        deadline = time.monotonic() + order.seconds
+        attempts: list[Attempt] = []
+        below: int | None = None
+        ended = False
+        for name in order.attacks:
+            if time.monotonic() > deadline:
+                ended = True
+                break
+            one, out = self._attempt(order, name, below, deadline)
+            ended |= out
+            if one is None:
+                continue
+            attempts.append(one)
+            if one.reached is not None:
+                below = one.reached
+        found = Outcome(order, tuple(attempts), ended)
+        best = found.best
+        if best is None or best.poisoning is None or (best.reached or 0) > order.proved:
+            return found
+        repeated = confirm(
+            self.victim, order.threat, best.poisoning, order.example, order.predicted
+        )
+        return Outcome(order, tuple(attempts), ended, repeated)
+
+    def _attempt(
+        self, order: Order, name: str, below: int | None, deadline: float
+    ) -> tuple[Attempt | None, bool]:
+        """What that attack comes to, None where it has nothing to try; and whether time ran out."""
+        aim = Aim(
+            self.victim,
+            order.threat,
+            order.example,
+            order.predicted,
+            order.proved,
+            order.rivals,
+            self.shared,
+            deadline,
+        )
+        start, trained = time.perf_counter(), self.victim.trainings
+        search = Search(lambda r: self._try(aim, name, r), noisy=not aim.deterministic)
+        error, best = "", None
+        try:
+            best = search.run(order.proved, below, self.victim.data.domain.n_public)
+        except HarnessError as refused:
+            error = f"attack {name}: {refused}"
+        except Exception as failed:  # of a plugin
+            text = " ".join(f"{type(failed).__name__}: {failed}".split())
+            error = f"attack {name} raises {text}"
+        if not search.largest and not error:
+            return None, search.ended
+        attempt = Attempt(
+            name,
+            best.size if best else None,
+            search.largest,
+            self.victim.trainings - trained,
+            time.perf_counter() - start,
+            best.poisoning if best else None,
+            error,
+            best.failure if best else "",
+        )
+        return attempt, search.ended
+
+    def _try(self, aim: Aim, name: str, r: int) -> Tried | None:
+        if name == OWN:
+            poisoning = aim.defense.attack(aim, aim.threat, r)
+        else:
+            poisoning = self.attacks[name].poison(aim, aim.threat, r)
+        if poisoning is None:
+            return None
+        poisoning.check(self.victim.data, aim.threat, r)
+        size = poisoning.size(aim.threat)
+        if size == 0:
+            return None
+        answer = aim.ask(poisoning)
+        return Tried(answer.turned, size, poisoning, answer.failure)
+
+
+def attacks_on(
+    victim: Victim, attacks: Mapping[str, Attack], threat: Threat, wanted: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The names of the attacks that have something to try there, the defense's own first."""
+    from harness.defense import Defense
+
+    own = type(victim.defense).attack is not Defense.attack
+    fitting = [name for name, one in attacks.items() if threat in one.threats]
+    return tuple(name for name in [OWN] * own + fitting if not wanted or name in wanted)

@@ -1,0 +1,114 @@
+"""The smallest size at which an attack succeeds: doubling, bisection, repetitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.attacking.aim import OutOfTime
+
+if TYPE_CHECKING:
+    from harness.datasets.poisoning import Poisoning
+
+_STEP = 0.02
+"""The first step beyond what is proved and one more, as a fraction of it: what is tight is found
+out at the first size that is not proved, and what is far from it soon."""
+_NOISY_STEP = 0.1
+"""The same where base models are drawn: such a certificate is never tight to the last example."""
+_BELOW = (0.01, 0.02, 0.03, 0.05)
+"""How far below the boundary, as a fraction of it, a success is looked for again where chance plays
+a part: base models are drawn anew for every size."""
+_NEAR = 0.01
+"""How near to the boundary, there, bisection goes."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of one size: whether the prediction turned, and how many examples were changed."""
+
+    turned: bool
+    size: int
+    poisoning: Poisoning | None = None
+    failure: str = ""
+    """What the defense failed with, if it did."""
+
+
+@dataclass
+class Search:
+    """Sizes that were tried of one attack against one test example.
+
+    ``attempt(r)``: carries an attack of at most r out; None where there is none. ``noisy``: whether
+    a larger attack may fail where a smaller one succeeded, because base models are drawn.
+    """
+
+    attempt: Callable[[int], Tried | None]
+    noisy: bool
+    best: Tried | None = None
+    largest: int = 0
+    """The largest size that was tried."""
+    ended: bool = False
+    """Whether time ran out before the search was over."""
+    _seen: dict[int, bool] = field(default_factory=dict)
+
+    def run(self, proved: int, below: int | None, most: int) -> Tried | None:
+        """The smallest success that was found, None without one.
+
+        ``proved``: the radius, at which no attack may succeed; ``below``: the size that others
+        need, if one did; ``most``: the largest size to be tried.
+        """
+        try:
+            self._run(proved, most, below)
+        except OutOfTime:
+            self.ended = True
+        return self.best
+
+    def _run(self, proved: int, most: int, below: int | None) -> None:
+        most = most if below is None else min(most, below - 1)
+        if proved >= 1 and most >= 1 and self._succeeds(min(proved, most)):
+            self._bisect(0, min(proved, most))
+            return
+        low, step = min(proved, most), 0
+        first = _NOISY_STEP if self.noisy else _STEP
+        if below is not None:  # it is of use only if it takes less than the others
+            if low < most and self._succeeds(most):
+                self._bisect(low, most)
+                self._again(proved)
+            return
+        while low < most:
+            size = min(most, low + max(1, step))
+            if self._succeeds(size):
+                self._bisect(low, size)
+                self._again(proved)
+                return
+            if self.largest < size:  # it has no more to change than it did
+                return
+            low, step = size, max(2 * step, 1 + int(proved * first))
+
+    def _bisect(self, fails: int, succeeds: int) -> None:
+        near = int(_NEAR * succeeds) if self.noisy else 1
+        while succeeds - fails > max(1, near):
+            middle = (fails + succeeds) // 2
+            if self._succeeds(middle):
+                succeeds = min(middle, self.best.size if self.best else middle)
+            else:
+                fails = middle
+            if fails >= succeeds:
+                return
+
+    def _again(self, proved: int) -> None:
+        if self.noisy and self.best is not None:
+            for fraction in _BELOW:
+                size = int(self.best.size * (1 - fraction))
+                if size > proved:
+                    self._succeeds(size)
+
+    def _succeeds(self, size: int) -> bool:
+        if size not in self._seen:
+            tried = self.attempt(size)
+            if tried is not None:
+                self.largest = max(self.largest, tried.size)
+                if tried.turned and (self.best is None or tried.size < self.best.size):
+                    self.best = tried
+            self._seen[size] = tried is not None and tried.turned
+        return self._seen[size]
