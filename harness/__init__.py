@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     """Marks a plugin's functions as implementations of the hooks in :mod:`harness.hookspecs`."""
 
 _HOMES = {
+    "Attacks": "api",
     "Run": "api",
+    "attack": "api",
     "certify": "api",
     "compare": "api",
     "list_datasets": "api",

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.attacking.again import load_again
+from harness.attacking.session import BUDGET, EXAMPLES, Siege, Wishes
+from harness.attacking.told import Attacks
 from harness.certificates import PointwiseCertificate
 from harness.comparing.folders import compare_folders
 from harness.comparing.metrics import Rules
@@ -35,6 +38,9 @@ from harness.report.run import Run
 from harness.report.write import write_report
 from harness.results.cells import file_name
 from harness.results.paths import as_path
+from harness.results.store import store_path
+from harness.running.cluster.connecting import Where
+from harness.running.machine import choose_device
 from harness.running.plan import Wanted
 from harness.running.progress import show_progress
 from harness.running.quiet import Quiet
@@ -49,7 +55,16 @@ if TYPE_CHECKING:
     from harness.datasets.base import Dataset
     from harness.running.task import Progress
 
-__all__ = ["Run", "carry_out", "certify", "compare", "list_datasets", "list_defenses"]
+__all__ = [
+    "Attacks",
+    "Run",
+    "attack",
+    "carry_out",
+    "certify",
+    "compare",
+    "list_datasets",
+    "list_defenses",
+]
 __all__ += ["list_features", "list_learners", "list_suites", "load", "plan", "run", "sweep"]
 
 Cells = str | Path | Suite | Wanted | Sequence[Wanted]
@@ -242,6 +257,75 @@ def compare(
     wanted = (defenses,) if isinstance(defenses, str) else tuple(defenses)
     found, _ = compare_folders(before, after, rules, wanted, allow_missing=allow_missing_baseline)
     return found
+
+
+def attack(
+    run: Run | str | Path,
+    *,
+    cells: str | Sequence[str] = (),
+    threats: str | Threat | Sequence[str | Threat] | None = None,
+    examples: int | None = EXAMPLES,
+    attacks: str | Sequence[str] = (),
+    budget: float = BUDGET,
+    seed: int = 0,
+    dataset: Dataset | None = None,
+    device: str = "cpu",
+    workers: int | None = None,
+    scheduler: str | None = None,
+    client: Client | None = None,
+    store: str | Path | None = None,
+    data_root: str | Path | None = None,
+    progress: bool | Progress = False,
+) -> Attacks:
+    """What attacks on a finished run reach, beside what it proves.
+
+    For each cell, threat and test example the smallest attack is looked for that changes the
+    prediction: the training set is really poisoned and the defense really trained on it. An attack
+    of a certified size that succeeds refutes the certificate: see ``.refuted``.
+
+    ``run``: a run, or its folder, in which ``attacks.csv``, the poisoned rows and a new report are
+    left; what was attacked before is not attacked again. ``cells``, ``threats``, ``attacks``: only
+    those. ``examples``: so many test examples that are predicted rightly with a radius, drawn with
+    ``seed``; None for all. ``budget``: seconds for each cell and threat. ``dataset``: the run's
+    data, where they are in no file. The other arguments are those of :func:`run`.
+
+    Raises UsageError for a value that is not allowed, DataError for data that are not the run's,
+    RunFolderError and SchemaError for a folder that holds no run of this version.
+
+    >>> import harness
+    >>> run = harness.run("knn[k=500]", threats="insert")
+    >>> found = harness.attack(run, examples=2)
+    >>> found.table.query("attack == 'copies' and chosen == 'sampled'")["proof_gap"].tolist()
+    [1, 1]
+    """
+    _check("raise", progress)
+    folder = run.folder if isinstance(run, Run) else as_path("run", run)
+    registry, chosen = load_registry(), choose_device(device)
+    wishes = Wishes(
+        examples,
+        tuple(() if threats is None else parse_threats("threats", threats)),
+        (attacks,) if isinstance(attacks, str) else tuple(attacks),
+        (cells,) if isinstance(cells, str) else tuple(cells),
+        budget,
+        seed,
+    )
+    wishes.check(registry)
+    where = Where(workers, scheduler, client)
+    again = load_again(
+        folder,
+        registry,
+        dataset=dataset,
+        data_root=None if data_root is None else as_path("data_root", data_root),
+        only=wishes.cells,
+        device=chosen.type,
+    )
+    quiet = nullcontext(Quiet() if isinstance(progress, bool) else progress)
+    with show_progress() if progress is True else quiet as told:
+        siege = Siege(again, registry, chosen, wishes, told, store_path(store), where)
+        siege.carry_out()
+        told.note("drawing the report")
+        write_report(folder)
+    return Attacks.of(folder, siege.notes, siege.failures)
 
 
 def certify(

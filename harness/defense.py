@@ -222,26 +222,38 @@ class Target(Protocol):
     example. What it may not use is a random number that is drawn afterwards.
     """
 
-    data: Dataset
-    """The clean training set, with its domain; ``data.x_train``, ``data.y_train``."""
     example: int
     """The test example, by its index."""
-    x: NDArray[Any]
-    """(...) the raw test example."""
     predicted: int
     """The label that the defense predicts, trained on the clean set."""
     proved: int
     """The radius that is certified of it under the threat."""
     rivals: tuple[int, ...]
     """All other labels, the likeliest first."""
-    defense: Defense[Any]
-    """The defense, with its parameters."""
-    arrays: Arrays
-    """Its evidence from the clean training set, of this one test example (e = 1)."""
     notes: dict[str, Any]
     """What an attack remembers from one size to the next: its own for each threat and attack."""
     shared: dict[str, Any]
     """What attacks remember for all test examples and threats of the cell, by names of their own"""
+
+    @property
+    def data(self) -> Dataset:
+        """The clean training set, with its domain: ``data.x_train``, ``data.y_train``."""
+        ...
+
+    @property
+    def x(self) -> NDArray[Any]:
+        """(...) the raw test example."""
+        ...
+
+    @property
+    def defense(self) -> Defense[Any]:
+        """The defense, with its parameters."""
+        ...
+
+    @property
+    def arrays(self) -> Arrays:
+        """Its evidence from the clean training set, of this one test example (e = 1)."""
+        ...
 
     def task(self, index: int = 0) -> Task:
         """Block ``index`` of the cell, as ``gather`` is given it: the clean training set, this one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.attacking.aim import Aim
@@ -12,12 +12,12 @@ from harness.attacking.search import Search, Tried
 from harness.attacking.verdict import Confirmed, confirm
 from harness.attacks.names import OWN
 from harness.errors import HarnessError
-from harness.threats import Threat
 
 if TYPE_CHECKING:
     from harness.attacking.victim import Victim
     from harness.attacks.base import Attack
     from harness.datasets.poisoning import Poisoning
+    from harness.threats import Threat
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,15 @@ class Attempt:
     error: str = ""
     failure: str = ""
     """What the defense failed with on the poisoned set, if that is how it was turned."""
+    accident: int | None = None
+    """The certified size of a success that could not be repeated, and so says nothing."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an order: an attempt for each attack that had something to try."""
+    """What came of an order: an attempt for each attack, with 0 as ``largest`` where it had nothing
+    to try.
+    """
 
     order: Order
     attempts: tuple[Attempt, ...]
@@ -96,24 +100,32 @@ class Assault:
                 break
             one, out = self._attempt(order, name, below, deadline)
             ended |= out
-            if one is None:
-                continue
             attempts.append(one)
             if one.reached is not None:
                 below = one.reached
-        found = Outcome(order, tuple(attempts), ended)
-        best = found.best
-        if best is None or best.poisoning is None or (best.reached or 0) > order.proved:
-            return found
-        repeated = confirm(
-            self.victim, order.threat, best.poisoning, order.example, order.predicted
-        )
-        return Outcome(order, tuple(attempts), ended, repeated)
+        return self._confirmed(Outcome(order, tuple(attempts), ended))
+
+    def _confirmed(self, found: Outcome) -> Outcome:
+        """The same, without successes of a certified size that cannot be repeated."""
+        order, attempts, refuted = found.order, [], None
+        for one in found.attempts:
+            if one.reached is None or one.poisoning is None or one.reached > order.proved:
+                attempts.append(one)
+                continue
+            repeated = confirm(
+                self.victim, order.threat, one.poisoning, order.example, order.predicted
+            )
+            if repeated.holds:
+                refuted = repeated
+                attempts.append(one)
+            else:
+                attempts.append(replace(one, reached=None, poisoning=None, accident=one.reached))
+        return Outcome(order, tuple(attempts), found.ended, refuted)
 
     def _attempt(
         self, order: Order, name: str, below: int | None, deadline: float
-    ) -> tuple[Attempt | None, bool]:
-        """What that attack comes to, None where it has nothing to try; and whether time ran out."""
+    ) -> tuple[Attempt, bool]:
+        """What that attack comes to, and whether time ran out."""
         aim = Aim(
             self.victim,
             order.threat,
@@ -134,8 +146,6 @@ class Assault:
         except Exception as failed:  # of a plugin
             text = " ".join(f"{type(failed).__name__}: {failed}".split())
             error = f"attack {name} raises {text}"
-        if not search.largest and not error:
-            return None, search.ended
         attempt = Attempt(
             name,
             best.size if best else None,

@@ -31,7 +31,7 @@ def turned(
     they may vote the other way by chance, near a radius that is tight. So another prediction counts
     only where it is certified itself, at the same alpha.
     """
-    changed = before != after.predictions
+    changed = np.asarray(before != after.predictions)
     return changed if deterministic else changed & (after.radii > ABSTAIN)
 
 

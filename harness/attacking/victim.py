@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.attacking.inputs import Made, PoisonedInputs
 from harness.datasets.poisoning import Poisoning
@@ -16,7 +17,6 @@ from harness.running.quiet import Quiet
 from harness.running.task import BlockTask
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from harness.certificates import Certificate
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.running.task import Inputs
     from harness.threats import Threat
 
-IntArray = NDArray[np.int64] if TYPE_CHECKING else Any
+IntArray = NDArray[np.int64]
 
 CLEAN = Poisoning()
 """Nothing changed."""
@@ -59,9 +59,7 @@ class Victim:
         assert self.cell.defense is not None
         return type(self.cell.defense)(self.cell.defense.params)
 
-    def evidence(
-        self, poisoning: Poisoning, tests: IntArray, seed: int | None = None
-    ) -> Evidence:
+    def evidence(self, poisoning: Poisoning, tests: IntArray, seed: int | None = None) -> Evidence:
         """What training on the poisoned set leaves, of the test examples ``tests``, by index.
 
         ``seed``: of everything random, in place of the cell's. Raises what ``gather`` does.

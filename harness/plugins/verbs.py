@@ -3,6 +3,7 @@
 BUILT_IN = {
     "run": "Train, certify, compare: the paper's comparison without arguments.",
     "sweep": "Train and compare every combination of parameters: who proves most at which r.",
+    "attack": "What attacks reach, beside what is proved; tells a certificate that does not hold.",
     "certify": "Certificates from votes that somebody else trained: no training.",
     "list": "What is installed: defenses, datasets, learners, features, suites, threats.",
     "show": "One defense, dataset, learner, features or suite: parameters, threats, paper.",

@@ -84,8 +84,10 @@ class JointAttacked:
         return self.reached < self.certified_accuracy
 
 
-ATTACK_COLUMNS = ("defense", "certificate", "threat", "attack", "example", "chosen", "proved")
-ATTACK_COLUMNS += ("reached", "largest", "proof_gap", "trainings", "seconds", "poisoning")
+ATTACK_COLUMNS: tuple[str, ...] = (
+    *("defense", "certificate", "threat", "attack", "example", "chosen", "proved"),
+    *("reached", "largest", "proof_gap", "trainings", "seconds", "poisoning"),
+)
 JOINT_COLUMNS = tuple(field.name for field in fields(JointAttacked))
 
 Row = TypeVar("Row", Attacked, JointAttacked)

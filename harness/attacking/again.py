@@ -1,0 +1,122 @@
+"""A finished run, made ready to be trained again: the same data, the same cells, the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.datasets.base import Dataset
+from harness.errors import DataError, HarnessError, RunFolderError, UsageError
+from harness.plugins.registry import load_dataset
+from harness.results.published import is_published
+from harness.results.reader import load_run
+from harness.running.plan import Base, make_plan
+from harness.threats import Threat
+
+if TYPE_CHECKING:
+    from harness.plugins.registry import Registry
+    from harness.results.cells import Cell
+    from harness.results.reader import RunResult
+
+
+@dataclass(frozen=True)
+class Again:
+    """A run's cells as this process has them, and why others cannot be attacked."""
+
+    result: RunResult
+    data: Dataset
+    cells: tuple[Cell, ...]
+    refused: Mapping[str, str]
+    """By the label of a cell, why it cannot be trained as it was."""
+
+    @property
+    def threats(self) -> list[Threat]:
+        """The threats of the run."""
+        return [Threat(name) for name in self.result.threats]
+
+
+def load_again(
+    folder: Path,
+    registry: Registry,
+    *,
+    dataset: Dataset | None = None,
+    data_root: Path | None = None,
+    only: Sequence[str] = (),
+    device: str = "cpu",
+) -> Again:
+    """The run in that folder, ready to be trained again.
+
+    ``dataset``: its data, where they are in no file; ``only``: the labels of the cells that are
+    wanted. Raises RunFolderError, SchemaError for a folder that holds no run of this version;
+    DataError where its data are not what they were; UsageError for labels that it does not have.
+    """
+    result = load_run(folder)
+    if is_published(result.manifest):
+        raise RunFolderError(f"{folder} is a published report; attack the run that it was made of")
+    labels = [cell["label"] for cell in result.cells]
+    unknown = [one for one in only if one not in labels]
+    if unknown:
+        raise UsageError(f"the run has no cell {unknown[0]!r}; allowed: {', '.join(labels)}")
+    data = _data(result, registry, dataset, data_root)
+    cells, refused = [], {}
+    for entry in result.cells:
+        if only and entry["label"] not in only:
+            continue
+        try:
+            cells.append(_cell(entry, result.manifest, data, registry, device))
+        except HarnessError as error:
+            refused[entry["label"]] = str(error)
+        except Exception as error:  # of a plugin
+            refused[entry["label"]] = " ".join(f"{type(error).__name__}: {error}".split())
+    return Again(result, data, tuple(cells), refused)
+
+
+def _data(
+    result: RunResult, registry: Registry, dataset: Dataset | None, data_root: Path | None
+) -> Dataset:
+    told = result.manifest["dataset"]
+    if dataset is None:
+        try:
+            dataset = load_dataset(registry, str(told["name"]), data_root)
+        except UsageError as error:
+            raise DataError(
+                f"the data of {result.folder} cannot be loaded by their name, {told['name']!r}: "
+                f"{error}; from Python, give dataset="
+            ) from None
+    if dataset.digest != told["digest"]:
+        raise DataError(
+            f"the data of {result.folder} have changed: {told['name']} is not what it was"
+        )
+    return dataset
+
+
+def _cell(
+    entry: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    data: Dataset,
+    registry: Registry,
+    device: str,
+) -> Cell:
+    """The cell of that entry of the manifest. Raises HarnessError where it would be another one."""
+    if entry.get("status") == "failed":
+        raise UsageError(f"it failed in the run: {entry.get('error')}")
+    base = Base(int(manifest["seed"]), float(manifest["alpha"]))
+    (cell,) = make_plan(
+        registry,
+        [str(entry["label"])],
+        data,
+        threats=[],
+        alpha=float(entry["alpha"]),
+        seed=int(entry["seed"]),
+        base=base,
+        device=device,
+    ).cells
+    if cell.defense is None:
+        raise UsageError(str(cell.error))
+    if cell.stem != entry["evidence"]:
+        raise UsageError(
+            "its code, a library or the device changed since the run: run its command again first"
+        )
+    return cell

@@ -1,0 +1,132 @@
+"""What attacks leave in the run's folder, kept as soon as it is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.results.attacks import (
+    POISONINGS,
+    SAMPLED,
+    WEAKEST,
+    Attacked,
+    read_attacks,
+    write_attacks,
+)
+from harness.results.files import npz_bytes
+
+if TYPE_CHECKING:
+    from harness.attacking.again import Again
+    from harness.attacking.assault import Attempt, Order, Outcome
+    from harness.results.cells import Cell
+    from harness.results.folder import RunFolder
+    from harness.results.pointwise import Pointwise
+
+_EVERY_S = 2.0
+"""Seconds between two writings of the table."""
+
+
+class Kept:
+    """The rows of ``attacks.csv``, those of earlier attacks that still hold included.
+
+    A row holds as long as the run proves of its test example what it proved then.
+    """
+
+    def __init__(
+        self, folder: RunFolder, again: Again, found: Mapping[tuple[str, str], Pointwise]
+    ) -> None:
+        self._folder, self._again = folder, again
+        self._certificates = {
+            (str(row["defense"]), str(row["threat"])): str(row["certificate"])
+            for _, row in again.result.summary.iterrows()
+        }
+        self._rows: dict[tuple[str, str, int, str], Attacked] = {
+            _key(row): row
+            for row in read_attacks(folder.path)
+            if (row.defense, row.threat) in found
+            and row.example < len(found[row.defense, row.threat].radii)
+            and row.proved == found[row.defense, row.threat].radii[row.example]
+        }
+        self._written = time.monotonic()
+
+    @property
+    def rows(self) -> list[Attacked]:
+        """All rows, in the order of the run's cells."""
+        labels = [cell["label"] for cell in self._again.result.cells]
+        threats = self._again.result.threats
+        return sorted(
+            self._rows.values(),
+            key=lambda row: (labels.index(row.defense), threats.index(row.threat)),
+        )
+
+    def missing(self, cell: Cell, orders: Sequence[Order]) -> list[Order]:
+        """The orders that were not carried out yet with all their attacks."""
+        return [
+            order
+            for order in orders
+            if any(
+                (cell.label, order.threat.value, order.example, name) not in self._rows
+                for name in order.attacks
+            )
+        ]
+
+    def add(self, cell: Cell, outcome: Outcome) -> None:
+        """Keeps what came of an order; of one for which time ran out, what succeeded."""
+        for attempt in outcome.attempts:
+            if attempt.error or (outcome.ended and attempt.reached is None):
+                continue
+            row = self._row(cell, outcome, attempt)
+            self._rows[_key(row)] = row
+        if time.monotonic() - self._written > _EVERY_S or outcome.refuted is not None:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the table."""
+        write_attacks(self._folder, self.rows)
+        self._written = time.monotonic()
+
+    def _row(self, cell: Cell, outcome: Outcome, attempt: Attempt) -> Attacked:
+        order, file = outcome.order, ""
+        if attempt.poisoning is not None:
+            file = f"{POISONINGS}/{cell.stem}-{order.threat}-{order.example}-{attempt.attack}.npz"
+            meta = told(cell, order, attempt, self._again)
+            self._folder.write(file, npz_bytes(attempt.poisoning.arrays(), meta))
+        return Attacked(
+            cell.label,
+            self._certificates[cell.label, order.threat.value],
+            order.threat.value,
+            attempt.attack,
+            order.example,
+            WEAKEST if order.weakest else SAMPLED,
+            order.proved,
+            attempt.reached,
+            attempt.largest,
+            attempt.trainings,
+            round(attempt.seconds, 4),
+            file,
+        )
+
+
+def told(cell: Cell, order: Order, attempt: Attempt, again: Again) -> dict[str, Any]:
+    """What a file of poisoned rows says of itself: enough to carry the attack out again."""
+    manifest = again.result.manifest
+    return {
+        "defense": cell.label,
+        "dataset": again.data.name,
+        "digest": again.data.digest,
+        "seed": int(manifest["seed"]),
+        "alpha": float(manifest["alpha"]),
+        "cell_seed": cell.seed,
+        "cell_alpha": cell.alpha,
+        "threat": order.threat.value,
+        "example": order.example,
+        "predicted": order.predicted,
+        "proved": order.proved,
+        "attack": attempt.attack,
+        "reached": attempt.reached,
+    }
+
+
+def _key(row: Attacked) -> tuple[str, str, int, str]:
+    return row.defense, row.threat, row.example, row.attack

@@ -1,0 +1,240 @@
+"""Attacking a finished run: which examples, in which order, what is kept and what is said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.attacking.assault import Assault, Order, Outcome, attacks_on
+from harness.attacking.choose import sampled, weakest
+from harness.attacking.keeping import Kept
+from harness.attacking.verdict import pointwise
+from harness.attacking.victim import CLEAN, Victim
+from harness.attacks.names import ADAPTIVE, OWN
+from harness.errors import UsageError, unknown
+from harness.results.folder import open_run
+from harness.results.pointwise import Pointwise, load_pointwise
+from harness.running.cluster.connecting import NOWHERE, Where
+from harness.running.containment import CellLog, contained
+from harness.running.task import Inputs
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.attacking.again import Again
+    from harness.plugins.registry import Registry
+    from harness.results.cells import Cell
+    from harness.running.task import Progress
+    from harness.threats import Threat
+
+EXAMPLES = 100
+"""Test examples of each cell that are attacked unless said."""
+BUDGET = 60.0
+"""Seconds for each cell and threat unless said."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be attacked and how much of it.
+
+    ``examples``: so many test examples, None for all; ``threats``, ``attacks``, ``cells``: only
+    those, all where empty; ``seconds``: what each cell and threat may take; ``seed``: of the choice
+    of test examples.
+    """
+
+    examples: int | None = EXAMPLES
+    threats: tuple[Threat, ...] = ()
+    attacks: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    seconds: float = BUDGET
+    seed: int = 0
+
+    def check(self, registry: Registry) -> None:
+        """Raises UsageError for what is not allowed."""
+        if self.examples is not None and self.examples < 1:
+            raise UsageError(f"examples={self.examples} is not allowed; wanted 1 or more, or all")
+        if not self.seconds > 0:
+            raise UsageError(f"budget={self.seconds:g} is not allowed; wanted seconds above 0")
+        if self.seed < 0:
+            raise UsageError(f"seed={self.seed} is not allowed; wanted 0 or more")
+        known = [OWN, *registry.attacks.entries, ADAPTIVE]
+        for name in self.attacks:
+            if name not in known:
+                raise unknown("attack", name, known)
+
+
+@dataclass
+class Siege:
+    """The attack on one run: its cells, one after another, each under its threats."""
+
+    again: Again
+    registry: Registry
+    device: torch.device
+    wishes: Wishes
+    progress: Progress
+    store: Path | None = None
+    where: Where = NOWHERE
+    """The cluster that attacks, if one does."""
+    notes: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    """By the label of a cell that could not be attacked, why."""
+
+    def __post_init__(self) -> None:
+        self._attacks = {
+            name: entry.value() for name, entry in self.registry.attacks.entries.items()
+        }
+
+    def carry_out(self) -> None:
+        """Attacks what has not been attacked yet, and keeps each result as soon as it is there."""
+        manifest, folder = self.again.result.manifest, self.again.result.folder
+        found = load_pointwise(self.again.result)
+        with open_run(folder, manifest["plan"], fresh=False, widen=True) as opened:
+            kept = Kept(opened, self.again, found)
+            plan = _plan(self.again)
+            inputs = Inputs(plan, self.device, self.store)
+            self.failures |= self.again.refused
+            for label, why in self.again.refused.items():
+                self.progress.note(f"{label} is not attacked: {why}")
+            for cell in self.again.cells:
+                self._cell(cell, inputs, found, kept)
+
+    def note(self, text: str) -> None:
+        """Tells it now, and at the end."""
+        self.notes.append(text)
+        self.progress.note(text)
+
+    def _cell(
+        self, cell: Cell, inputs: Inputs, found: Mapping[tuple[str, str], Pointwise], kept: Kept
+    ) -> None:
+        victim = Victim(inputs, self.registry, cell)
+        threats = [t for t in self._threats() if (cell.label, t.value) in found]
+        start, label = time.perf_counter(), cell.label
+        if not threats:
+            return
+        wanted = {threat: self._wanted(found[label, threat.value]) for threat in threats}
+        orders = {
+            threat: list(self._orders(victim, threat, found[label, threat.value], wanted[threat]))
+            for threat in threats
+        }
+        missing = {threat: kept.missing(cell, orders[threat]) for threat in threats}
+        total = sum(map(len, orders.values()))
+        self.progress.start(label, total, total - sum(map(len, missing.values())))
+        error = None
+        try:
+            if any(missing.values()):
+                first = threats[0]
+                with contained(CellLog()):
+                    rivals = self._rivals(victim, first, found[label, first.value], wanted)
+                for threat in threats:
+                    self._threat(Assault(victim, self._attacks), missing[threat], rivals, kept)
+        except Exception as failed:  # of a plugin: the other cells go on
+            error = " ".join(f"{type(failed).__name__}: {failed}".split())
+            self.failures[label] = error
+        self.progress.finish(label, time.perf_counter() - start, error)
+        kept.flush()
+
+    def _threats(self) -> list[Threat]:
+        wanted = self.wishes.threats
+        return [threat for threat in self.again.threats if not wanted or threat in wanted]
+
+    def _wanted(self, found: Pointwise) -> dict[int, bool]:
+        """The test examples to be attacked, in their order, and whether for their small radius."""
+        some = sampled(found, self.wishes.examples, self.wishes.seed)
+        weak = weakest(found, some) if self.wishes.examples is not None else some[:0]
+        return {int(i): False for i in some} | {int(i): True for i in weak}
+
+    def _orders(
+        self, victim: Victim, threat: Threat, found: Pointwise, wanted: Mapping[int, bool]
+    ) -> Iterator[Order]:
+        attacks = attacks_on(victim, self._attacks, threat, self.wishes.attacks)
+        for example, weak in wanted.items():
+            yield Order(
+                threat,
+                example,
+                int(found.predictions[example]),
+                int(found.radii[example]),
+                (),
+                attacks,
+                weak,
+            )
+
+    def _rivals(
+        self,
+        victim: Victim,
+        threat: Threat,
+        found: Pointwise,
+        wanted: Mapping[Threat, Mapping[int, bool]],
+    ) -> dict[int, tuple[int, ...]]:
+        """For each test example its rivals; without those that are predicted otherwise now.
+
+        The cell is trained on the clean set, with all of them at once.
+        """
+        tests = np.unique([i for of_threat in wanted.values() for i in of_threat])
+        evidence = victim.evidence(CLEAN, tests)
+        now = pointwise(victim.certify(evidence, threat)).predictions
+        c, votes = victim.data.n_labels, evidence.get("votes")
+        if votes is None or votes.shape != (len(tests), c):
+            votes = np.zeros((len(tests), c))
+            votes += np.bincount(victim.data.y_train, minlength=c)  # the most frequent label first
+        ranked = np.argsort(-np.asarray(votes, dtype=np.float64), axis=1, kind="stable")
+        same = now == found.predictions[tests]
+        if not same.all():
+            self.note(
+                f"{victim.cell.label}: trained again on the clean set, it predicts otherwise for "
+                f"{np.count_nonzero(~same)} of {len(tests)} test examples (the first: "
+                f"{tests[~same][0]}); nothing is said of these"
+            )
+        return {
+            int(i): tuple(int(label) for label in row if label != predicted)
+            for i, row, predicted in zip(tests[same], ranked[same], now[same], strict=True)
+        }
+
+    def _threat(
+        self,
+        assault: Assault,
+        orders: Sequence[Order],
+        rivals: Mapping[int, tuple[int, ...]],
+        kept: Kept,
+    ) -> None:
+        """One threat of one cell, as long as its budget lasts."""
+        ends = time.monotonic() + self.wishes.seconds
+        cell = assault.victim.cell
+        for done, order in enumerate(orders):
+            left = ends - time.monotonic()
+            if left <= 0:
+                of = f"{done} of {len(orders)} test examples"
+                self.note(f"{cell.label}, {order.threat}: {self.wishes.seconds:g} s are over; {of}")
+                return
+            if order.example in rivals:
+                told = replace(order, rivals=rivals[order.example], seconds=left)
+                with contained(CellLog()):
+                    outcome = assault.carry_out(told)
+                self._keep(cell, outcome, kept)
+            self.progress.advance(1)
+
+    def _keep(self, cell: Cell, outcome: Outcome, kept: Kept) -> None:
+        order = outcome.order
+        for attempt in outcome.attempts:
+            text = ""
+            if attempt.error:
+                text = f"{cell.label}, {order.threat}: {attempt.error}"
+            elif attempt.accident is not None:
+                text = (
+                    f"{cell.label}, {order.threat}, test example {order.example}: turned once by "
+                )
+                text += f"{attempt.attack} with {attempt.accident:,}, and not when it was repeated"
+            if text and text not in self.notes:
+                self.note(text)
+        kept.add(cell, outcome)
+
+
+def _plan(again: Again) -> Any:
+    from harness.results.cells import Plan
+
+    manifest = again.result.manifest
+    return Plan(again.data, int(manifest["seed"]), (), float(manifest["alpha"]), again.cells)
