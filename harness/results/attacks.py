@@ -1,10 +1,14 @@
-"""What attacks on a run reached: ``attacks.csv`` and ``attacks-joint.csv`` in its folder."""
+"""What attacks on a run reached: ``attacks.csv`` and ``attacks-joint.csv`` in its folder.
+
+A certificate proves what no attack can do; ``reached`` is what one did that was carried out.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -23,6 +27,9 @@ SAMPLED = "sampled"
 """Test examples that were drawn at random: medians and curves are theirs."""
 WEAKEST = "weakest"
 """Those with the smallest radii, attacked to find certificates that do not hold."""
+
+_DECIMALS = 10
+"""As accuracies are stored: what differs in later digits alone is equal."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class JointAttacked:
     @property
     def refuted(self) -> bool:
         """Whether less accuracy is left than was proved."""
-        return self.reached < self.certified_accuracy
+        return round(self.reached, _DECIMALS) < round(self.certified_accuracy, _DECIMALS)
 
 
 ATTACK_COLUMNS: tuple[str, ...] = (
@@ -134,7 +141,7 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.10f}".rstrip("0").rstrip(".")
+        return f"{value:.{_DECIMALS}f}".rstrip("0").rstrip(".")
     return str(value)
 
 
@@ -145,20 +152,48 @@ def _read(path: Path, columns: Sequence[str], kind: type[Row]) -> list[Row]:
     found = []
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
+            rows = csv.DictReader(file, strict=True)
             missing = [name for name in columns if name not in (rows.fieldnames or ())]
             if missing:
                 raise RunFolderError(f"{path} lacks the columns {', '.join(missing)}")
-            for row in rows:
-                values = {name: _value(row[name], types[name]) for name in types}
-                found.append(kind(**values))
-    except (OSError, ValueError, TypeError, csv.Error) as error:
+            for line, row in enumerate(rows, 2):
+                try:
+                    found.append(_row(row, types, kind))
+                except ValueError as error:
+                    raise ValueError(f"line {line}: {error}") from None
+    except (OSError, ValueError, csv.Error) as error:
         text = " ".join(str(error).split())
-        raise RunFolderError(f"{path} cannot be read: {text}") from None
+        raise RunFolderError(
+            f"{path} cannot be read: {text}; remove it and attack the run again"
+        ) from None
     return found
 
 
-def _value(text: str, kind: str) -> Any:
-    if kind == "int | None":
-        return int(text) if text else None
-    return {"int": int, "float": float, "str": str}[kind](text)
+def _row(row: Mapping[str, str], types: Mapping[str, str], kind: type[Row]) -> Row:
+    """What stands in one line of a table. Raises ValueError."""
+    if None in row or None in row.values():
+        raise ValueError("it has more or fewer values than there are columns")
+    found = kind(**{name: _value(name, row[name], types[name]) for name in types})
+    # What is told twice must agree, and what is no such number was not written here.
+    for name, text in row.items():
+        if name == "proof_gap" and text != _text(getattr(found, name)):
+            raise ValueError(f"proof_gap is {text!r}, and reached less proved is not")
+        if name == "chosen" and text not in (SAMPLED, WEAKEST):
+            raise ValueError(f"chosen is {text!r}, neither {SAMPLED} nor {WEAKEST}")
+    return found
+
+
+def _value(name: str, text: str, kind: str) -> Any:
+    if kind == "str":
+        return text
+    if kind == "int | None" and not text:
+        return None
+    try:
+        value = float(text) if kind == "float" else int(text)
+    except ValueError:
+        value = math.nan
+    least = -1 if name == "proved" else 0
+    most = 1 if kind == "float" and name != "seconds" else math.inf
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {text!r}")
+    return value
