@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,25 @@ class Poisoning:
         """Examples ``x`` (i, ...) added, with ``labels``, one or one for each."""
         return cls(inserted_x=x, inserted_y=_each(labels, len(x)), first=first)
 
+    @classmethod
+    def together(cls, parts: Sequence[Poisoning]) -> Poisoning:
+        """All of them at once. Those that insert come first if any does."""
+
+        def joined(name: str) -> Any:
+            found = [getattr(part, name) for part in parts]
+            return np.concatenate([one for one in found if one is not None and len(one)] or [_NONE])
+
+        whole = {name: joined(name) for name in _PARTS}
+        for rows, labels in (("replaced_x", "replaced_y"), ("inserted_x", "inserted_y")):
+            if not len(whole[labels]):
+                whole[rows] = None
+        return cls(**whole, first=any(part.first for part in parts))
+
+    @property
+    def touched(self) -> IntArray:
+        """The clean training examples that are deleted, relabelled or replaced."""
+        return np.concatenate([self.deleted, self.flipped, self.replaced])
+
     def size(self, threat: Threat) -> int:
         """r: what it costs under that threat. Under ``any`` a deletion and an insertion are one
         modification: r = max(n, n') less the examples that stay (Jia et al., Eq. 1).
@@ -100,7 +119,7 @@ class Poisoning:
                     f"it {kind} {_examples(len(part))}, and under {threat} an attacker may "
                     f"{threat.meaning} only"
                 )
-        touched = np.concatenate([self.deleted, self.flipped, self.replaced])
+        touched = self.touched
         if len(touched) and (touched.min() < 0 or touched.max() >= data.n_train):
             wrong = touched[(touched < 0) | (touched >= data.n_train)][0]
             raise NotAllowed(f"it changes training example {wrong}, of {data.n_train:,}")

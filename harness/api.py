@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from harness.comparing.comparison import Comparison
     from harness.datasets.base import Dataset
+    from harness.defense import Defense
     from harness.running.task import Progress
 
 __all__ = [
@@ -269,6 +270,7 @@ def attack(
     budget: float = BUDGET,
     seed: int = 0,
     dataset: Dataset | None = None,
+    defenses: type[Defense[Any]] | Sequence[type[Defense[Any]]] = (),
     device: str = "cpu",
     workers: int | None = None,
     scheduler: str | None = None,
@@ -287,7 +289,8 @@ def attack(
     left; what was attacked before is not attacked again. ``cells``, ``threats``, ``attacks``: only
     those. ``examples``: so many test examples that are predicted rightly with a radius, drawn with
     ``seed``; None for all. ``budget``: seconds for each cell and threat. ``dataset``: the run's
-    data, where they are in no file. The other arguments are those of :func:`run`.
+    data, where they are in no file; ``defenses``: its classes that are not installed. The other
+    arguments are those of :func:`run`.
 
     Raises UsageError for a value that is not allowed, DataError for data that are not the run's,
     RunFolderError and SchemaError for a folder that holds no run of this version.
@@ -318,6 +321,7 @@ def attack(
         data_root=None if data_root is None else as_path("data_root", data_root),
         only=wishes.cells,
         device=chosen.type,
+        classes=(defenses,) if isinstance(defenses, type) else tuple(defenses),
     )
     quiet = nullcontext(Quiet() if isinstance(progress, bool) else progress)
     with show_progress() if progress is True else quiet as told:

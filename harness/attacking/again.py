@@ -12,10 +12,11 @@ from harness.errors import DataError, HarnessError, RunFolderError, UsageError
 from harness.plugins.registry import load_dataset
 from harness.results.published import is_published
 from harness.results.reader import load_run
-from harness.running.plan import Base, make_plan
+from harness.running.plan import Base, Wanted, make_plan
 from harness.threats import Threat
 
 if TYPE_CHECKING:
+    from harness.defense import Defense
     from harness.plugins.registry import Registry
     from harness.results.cells import Cell
     from harness.results.reader import RunResult
@@ -45,12 +46,14 @@ def load_again(
     data_root: Path | None = None,
     only: Sequence[str] = (),
     device: str = "cpu",
+    classes: Sequence[type[Defense[Any]]] = (),
 ) -> Again:
     """The run in that folder, ready to be trained again.
 
     ``dataset``: its data, where they are in no file; ``only``: the labels of the cells that are
-    wanted. Raises RunFolderError, SchemaError for a folder that holds no run of this version;
-    DataError where its data are not what they were; UsageError for labels that it does not have.
+    wanted; ``classes``: defenses of the run that are not installed. Raises RunFolderError,
+    SchemaError for a folder that holds no run of this version; DataError where its data are not
+    what they were; UsageError for labels that it does not have.
     """
     result = load_run(folder)
     if is_published(result.manifest):
@@ -65,7 +68,7 @@ def load_again(
         if only and entry["label"] not in only:
             continue
         try:
-            cells.append(_cell(entry, result.manifest, data, registry, device))
+            cells.append(_cell(entry, result.manifest, data, registry, device, classes))
         except HarnessError as error:
             refused[entry["label"]] = str(error)
         except Exception as error:  # of a plugin
@@ -98,14 +101,19 @@ def _cell(
     data: Dataset,
     registry: Registry,
     device: str,
+    classes: Sequence[type[Defense[Any]]],
 ) -> Cell:
     """The cell of that entry of the manifest. Raises HarnessError where it would be another one."""
     if entry.get("status") == "failed":
         raise UsageError(f"it failed in the run: {entry.get('error')}")
     base = Base(int(manifest["seed"]), float(manifest["alpha"]))
+    wanted: Wanted = str(entry["label"])
+    for kind in classes:
+        if kind.name == entry["defense"]:
+            wanted = kind(kind.Params.model_validate(entry["params"]))
     (cell,) = make_plan(
         registry,
-        [str(entry["label"])],
+        [wanted],
         data,
         threats=[],
         alpha=float(entry["alpha"]),

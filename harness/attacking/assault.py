@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.attacking.aim import Aim
+from harness.attacking.probe import Probe, Success
 from harness.attacking.search import Search, Tried
 from harness.attacking.verdict import Confirmed, confirm
-from harness.attacks.names import OWN
+from harness.attacks.names import ADAPTIVE, OWN
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class Order:
 
     ``predicted``: its label; ``proved``: its radius; ``rivals``: the other labels, the likeliest
     first. ``attacks``: by their names, in the order in which they are tried. ``weakest``: whether
-    it was chosen for its small radius. ``seconds``: what trainings may take together.
+    it was chosen for its small radius: then only attacks of a certified size are of interest.
+    ``seconds``: what trainings may take together.
     """
 
     threat: Threat
@@ -95,6 +97,8 @@ class Assault:
         below: int | None = None
         ended = False
         for name in order.attacks:
+            if name == ADAPTIVE:
+                continue
             if time.monotonic() > deadline:
                 ended = True
                 break
@@ -103,9 +107,62 @@ class Assault:
             attempts.append(one)
             if one.reached is not None:
                 below = one.reached
-        return self._confirmed(Outcome(order, tuple(attempts), ended))
+        return self.confirmed(Outcome(order, tuple(attempts), ended))
 
-    def _confirmed(self, found: Outcome) -> Outcome:
+    def aim(self, order: Order, deadline: float) -> Aim:
+        """The test example as attacks are given it."""
+        return Aim(
+            self.victim,
+            order.threat,
+            order.example,
+            order.predicted,
+            order.proved,
+            order.rivals,
+            self.shared,
+            deadline,
+        )
+
+    def probe(
+        self, orders: Sequence[Order], beside: Sequence[Order], seconds: float
+    ) -> list[Outcome]:
+        """What the adaptive attack comes to against those test examples, and those ``beside`` that
+        it turned as well.
+        """
+        start, deadline = time.perf_counter(), time.monotonic() + seconds
+        threat = (orders or beside)[0].threat
+        probe = Probe(
+            self.victim,
+            threat,
+            [self.aim(order, deadline) for order in orders],
+            [self.aim(order, deadline) for order in beside],
+            deadline,
+        )
+        found: dict[int, Success] = {}
+        error = ""
+        try:
+            for one in probe.run():
+                if one.example not in found or one.size < found[one.example].size:
+                    found[one.example] = one
+        except Exception as failed:  # of a plugin: the defense fails on a poisoned set
+            error = " ".join(f"{type(failed).__name__}: {failed}".split())
+            error = f"attack {ADAPTIVE}: {error}"
+        took = time.perf_counter() - start
+        outcomes = []
+        for order in (*orders, *(one for one in beside if one.example in found)):
+            success = found.get(order.example)
+            attempt = Attempt(
+                ADAPTIVE,
+                success.size if success else None,
+                max(probe.largest.get(order.example, 0), success.size if success else 0),
+                probe.trainings,
+                took,
+                success.poisoning if success else None,
+                "" if success else error,
+            )
+            outcomes.append(self.confirmed(Outcome(order, (attempt,))))
+        return outcomes
+
+    def confirmed(self, found: Outcome) -> Outcome:
         """The same, without successes of a certified size that cannot be repeated."""
         order, attempts, refuted = found.order, [], None
         for one in found.attempts:
@@ -126,21 +183,13 @@ class Assault:
         self, order: Order, name: str, below: int | None, deadline: float
     ) -> tuple[Attempt, bool]:
         """What that attack comes to, and whether time ran out."""
-        aim = Aim(
-            self.victim,
-            order.threat,
-            order.example,
-            order.predicted,
-            order.proved,
-            order.rivals,
-            self.shared,
-            deadline,
-        )
+        aim = self.aim(order, deadline)
         start, trained = time.perf_counter(), self.victim.trainings
         search = Search(lambda r: self._try(aim, name, r), noisy=not aim.deterministic)
         error, best = "", None
         try:
-            best = search.run(order.proved, below, self.victim.data.domain.n_public)
+            most = order.proved if order.weakest else self.victim.data.domain.n_public
+            best = search.run(order.proved, below, most)
         except HarnessError as refused:
             error = f"attack {name}: {refused}"
         except Exception as failed:  # of a plugin
@@ -181,4 +230,5 @@ def attacks_on(
 
     own = type(victim.defense).attack is not Defense.attack
     fitting = [name for name, one in attacks.items() if threat in one.threats]
-    return tuple(name for name in [OWN] * own + fitting if not wanted or name in wanted)
+    known = [*[OWN] * own, *fitting, ADAPTIVE]
+    return tuple(name for name in known if not wanted or name in wanted)

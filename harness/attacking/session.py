@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.attacking.assault import Assault, Order, Outcome, attacks_on
-from harness.attacking.choose import sampled, weakest
+from harness.attacking.choose import WEAK, sampled, weakest
 from harness.attacking.keeping import Kept
 from harness.attacking.verdict import pointwise
 from harness.attacking.victim import CLEAN, Victim
@@ -36,6 +36,10 @@ EXAMPLES = 100
 """Test examples of each cell that are attacked unless said."""
 BUDGET = 60.0
 """Seconds for each cell and threat unless said."""
+BESIDE = 30
+"""Test examples that the adaptive attack looks at beside those that it is meant for."""
+_PROBE = 1 / 2
+"""Of the budget, what the adaptive attack may take."""
 
 
 @dataclass(frozen=True)
@@ -152,16 +156,15 @@ class Siege:
         self, victim: Victim, threat: Threat, found: Pointwise, wanted: Mapping[int, bool]
     ) -> Iterator[Order]:
         attacks = attacks_on(victim, self._attacks, threat, self.wishes.attacks)
+        others = tuple(name for name in attacks if name != ADAPTIVE)
+        weakest_of_all = set()
+        if not any(wanted.values()):  # all are attacked
+            able = [i for i in wanted if found.radii[i] >= 1]
+            weakest_of_all = set(sorted(able, key=lambda i: int(found.radii[i]))[:WEAK])
         for example, weak in wanted.items():
-            yield Order(
-                threat,
-                example,
-                int(found.predictions[example]),
-                int(found.radii[example]),
-                (),
-                attacks,
-                weak,
-            )
+            label, radius = int(found.predictions[example]), int(found.radii[example])
+            names = attacks if weak or example in weakest_of_all else others
+            yield Order(threat, example, label, radius, (), names, weak)
 
     def _rivals(
         self,
@@ -201,21 +204,34 @@ class Siege:
         rivals: Mapping[int, tuple[int, ...]],
         kept: Kept,
     ) -> None:
-        """One threat of one cell, as long as its budget lasts."""
+        """One threat of one cell, as long as its budget lasts; what may refute it comes first."""
+        if not orders:
+            return
         ends = time.monotonic() + self.wishes.seconds
         cell = assault.victim.cell
+        orders = [replace(o, rivals=rivals[o.example]) for o in orders if o.example in rivals]
+        orders = sorted(orders, key=lambda order: not order.weakest)
+        self._probe(assault, orders, kept)
         for done, order in enumerate(orders):
             left = ends - time.monotonic()
             if left <= 0:
                 of = f"{done} of {len(orders)} test examples"
                 self.note(f"{cell.label}, {order.threat}: {self.wishes.seconds:g} s are over; {of}")
                 return
-            if order.example in rivals:
-                told = replace(order, rivals=rivals[order.example], seconds=left)
-                with contained(CellLog()):
-                    outcome = assault.carry_out(told)
-                self._keep(cell, outcome, kept)
+            with contained(CellLog()):
+                outcome = assault.carry_out(replace(order, seconds=left))
+            self._keep(cell, outcome, kept)
             self.progress.advance(1)
+
+    def _probe(self, assault: Assault, orders: Sequence[Order], kept: Kept) -> None:
+        """The adaptive attack on the weakest, with some of the others beside them."""
+        weak = [order for order in orders if ADAPTIVE in order.attacks and order.proved >= 1]
+        beside = [one for one in orders if one.proved >= 1 and one not in weak][:BESIDE]
+        if weak:
+            with contained(CellLog()):
+                found = assault.probe(weak, beside, _PROBE * self.wishes.seconds)
+            for outcome in found:
+                self._keep(assault.victim.cell, outcome, kept)
 
     def _keep(self, cell: Cell, outcome: Outcome, kept: Kept) -> None:
         order = outcome.order
