@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Certificate, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Lookup, Parameters, Shape, Task
+from harness.datasets.poisoning import Poisoning
+from harness.defense import Arrays, Defense, Evidence, Lookup, Parameters, Shape, Target, Task
 from harness.defenses.neighbours import gathering, radii
 from harness.defenses.neighbours.collective import against_one
 from harness.defenses.neighbours.ranking import Ranking
@@ -107,3 +108,9 @@ class Knn(Defense[KnnParameters]):
             radius = evidence[threat.value]
         simple = PointwiseCertificate("k-nearest", threat, DETERMINISTIC, winner, radius)
         return against_one(self.params, evidence, simple)
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        """As little as turns the vote: see :mod:`harness.defenses.neighbours.attack`."""
+        from harness.defenses.neighbours.attack import of_nearest
+
+        return of_nearest(self.params, self.params.k, target, threat, r)

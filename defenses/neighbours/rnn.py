@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Certificate, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Lookup, Parameters, Shape, Task
+from harness.datasets.poisoning import Poisoning
+from harness.defense import Arrays, Defense, Evidence, Lookup, Parameters, Shape, Target, Task
 from harness.defenses.neighbours import gathering, radii
 from harness.defenses.neighbours.collective import against_one
 from harness.defenses.neighbours.distances import within
@@ -97,3 +98,9 @@ class Rnn(Defense[RnnParameters]):
             "within-radius", threat, DETERMINISTIC, votes.argmax(axis=1), radius
         )
         return against_one(self.params, evidence, simple)
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        """As little as turns the vote: see :mod:`harness.defenses.neighbours.attack`."""
+        from harness.defenses.neighbours.attack import of_radius
+
+        return of_radius(self.params, self.params.radius, target, threat, r)
