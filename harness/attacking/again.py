@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.datasets.base import Dataset
 from harness.errors import DataError, HarnessError, RunFolderError, UsageError
 from harness.plugins.registry import load_dataset
+from harness.results.cells import Plan
 from harness.results.published import is_published
 from harness.results.reader import load_run
 from harness.running.plan import Base, Wanted, make_plan
@@ -31,6 +33,12 @@ class Again:
     cells: tuple[Cell, ...]
     refused: Mapping[str, str]
     """By the label of a cell, why it cannot be trained as it was."""
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The cells and their data, as a run's plan has them."""
+        told = self.result.manifest
+        return Plan(self.data, int(told["seed"]), (), float(told["alpha"]), self.cells)
 
     @property
     def threats(self) -> list[Threat]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from harness.attacking.keeping import Kept
 from harness.attacking.verdict import pointwise
 from harness.attacking.victim import CLEAN, Victim
 from harness.attacks.names import ADAPTIVE, OWN
-from harness.errors import UsageError, unknown
+from harness.errors import HarnessError, UsageError, unknown
 from harness.results.folder import open_run
 from harness.results.pointwise import Pointwise, load_pointwise
-from harness.running.cluster.connecting import NOWHERE, Where
+from harness.running.cluster.connecting import NOWHERE, Where, connected, supplied
 from harness.running.containment import CellLog, contained
 from harness.running.task import Inputs
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from harness.attacking.again import Again
+    from harness.attacking.cluster import There
     from harness.plugins.registry import Registry
     from harness.results.cells import Cell
     from harness.running.task import Progress
@@ -95,17 +96,34 @@ class Siege:
 
     def carry_out(self) -> None:
         """Attacks what has not been attacked yet, and keeps each result as soon as it is there."""
+        if not self.where:
+            self._carry_out(None)
+            return
+        from harness.attacking.cluster import There
+        from harness.running.cluster.on_worker import Supply
+
+        plan = self.again.plan
+        with connected(self.where, self.progress.note) as (client, threads):
+            local = self.where.workers is not None
+            bare = replace(plan, cells=())
+            supply = Supply(bare, self.device.type, threads, local=local, store=self.store)
+            with supplied(client, supply, plan):
+                self._carry_out(There(client, supply))
+
+    def _carry_out(self, there: There | None) -> None:
         manifest, folder = self.again.result.manifest, self.again.result.folder
         found = load_pointwise(self.again.result)
         with open_run(folder, manifest["plan"], fresh=False, widen=True) as opened:
             kept = Kept(opened, self.again, found)
-            plan = _plan(self.again)
-            inputs = Inputs(plan, self.device, self.store)
+            inputs = Inputs(self.again.plan, self.device, self.store)
             self.failures |= self.again.refused
             for label, why in self.again.refused.items():
                 self.progress.note(f"{label} is not attacked: {why}")
-            for cell in self.again.cells:
-                self._cell(cell, inputs, found, kept)
+            try:
+                for cell in self.again.cells:
+                    self._cell(cell, inputs, found, kept, there)
+            finally:
+                kept.flush()
 
     def note(self, text: str) -> None:
         """Tells it now, and at the end."""
@@ -113,7 +131,12 @@ class Siege:
         self.progress.note(text)
 
     def _cell(
-        self, cell: Cell, inputs: Inputs, found: Mapping[tuple[str, str], Pointwise], kept: Kept
+        self,
+        cell: Cell,
+        inputs: Inputs,
+        found: Mapping[tuple[str, str], Pointwise],
+        kept: Kept,
+        there: There | None,
     ) -> None:
         victim = Victim(inputs, self.registry, cell)
         threats = [t for t in self._threats() if (cell.label, t.value) in found]
@@ -135,7 +158,10 @@ class Siege:
                 with contained(CellLog()):
                     rivals = self._rivals(victim, first, found[label, first.value], wanted)
                 for threat in threats:
-                    self._threat(Assault(victim, self._attacks), missing[threat], rivals, kept)
+                    assault = Assault(victim, self._attacks)
+                    self._threat(assault, missing[threat], rivals, kept, there)
+        except HarnessError:
+            raise
         except Exception as failed:  # of a plugin: the other cells go on
             error = " ".join(f"{type(failed).__name__}: {failed}".split())
             self.failures[label] = error
@@ -203,35 +229,32 @@ class Siege:
         orders: Sequence[Order],
         rivals: Mapping[int, tuple[int, ...]],
         kept: Kept,
+        there: There | None,
     ) -> None:
         """One threat of one cell, as long as its budget lasts; what may refute it comes first."""
+        orders = [replace(o, rivals=rivals[o.example]) for o in orders if o.example in rivals]
         if not orders:
             return
-        ends = time.monotonic() + self.wishes.seconds
-        cell = assault.victim.cell
-        orders = [replace(o, rivals=rivals[o.example]) for o in orders if o.example in rivals]
+        cell, seconds = assault.victim.cell, self.wishes.seconds
         orders = sorted(orders, key=lambda order: not order.weakest)
-        self._probe(assault, orders, kept)
-        for done, order in enumerate(orders):
-            left = ends - time.monotonic()
-            if left <= 0:
-                of = f"{done} of {len(orders)} test examples"
-                self.note(f"{cell.label}, {order.threat}: {self.wishes.seconds:g} s are over; {of}")
-                return
-            with contained(CellLog()):
-                outcome = assault.carry_out(replace(order, seconds=left))
-            self._keep(cell, outcome, kept)
-            self.progress.advance(1)
-
-    def _probe(self, assault: Assault, orders: Sequence[Order], kept: Kept) -> None:
-        """The adaptive attack on the weakest, with some of the others beside them."""
-        weak = [order for order in orders if ADAPTIVE in order.attacks and order.proved >= 1]
-        beside = [one for one in orders if one.proved >= 1 and one not in weak][:BESIDE]
-        if weak:
-            with contained(CellLog()):
-                found = assault.probe(weak, beside, _PROBE * self.wishes.seconds)
-            for outcome in found:
-                self._keep(assault.victim.cell, outcome, kept)
+        aimed = [order for order in orders if ADAPTIVE in order.attacks and order.proved >= 1]
+        beside = [one for one in orders if one.proved >= 1 and one not in aimed][:BESIDE]
+        probing = _PROBE * seconds
+        if there is None:
+            outcomes = _here(assault, aimed, beside, orders, seconds, probing)
+        else:
+            outcomes = there.carry_out(cell, aimed, beside, orders, seconds, probing)
+        done: set[int] = set()
+        for some in outcomes:
+            for outcome in some:
+                self._keep(cell, outcome, kept)
+                adaptive = [one.attack for one in outcome.attempts] == [ADAPTIVE]
+                if not adaptive and not outcome.ended:
+                    done.add(outcome.order.example)
+                    self.progress.advance(1)
+        if len(done) < len(orders):
+            of = f"{len(done)} of {len(orders)} test examples"
+            self.note(f"{cell.label}, {orders[0].threat}: {seconds:g} s are over; {of}")
 
     def _keep(self, cell: Cell, outcome: Outcome, kept: Kept) -> None:
         order = outcome.order
@@ -249,8 +272,24 @@ class Siege:
         kept.add(cell, outcome)
 
 
-def _plan(again: Again) -> Any:
-    from harness.results.cells import Plan
-
-    manifest = again.result.manifest
-    return Plan(again.data, int(manifest["seed"]), (), float(manifest["alpha"]), again.cells)
+def _here(
+    assault: Assault,
+    aimed: Sequence[Order],
+    beside: Sequence[Order],
+    orders: Sequence[Order],
+    seconds: float,
+    probing: float,
+) -> Iterator[list[Outcome]]:
+    """What comes of the attacks, carried out in this process one after another."""
+    ends = time.monotonic() + seconds
+    if aimed:
+        with contained(CellLog()):
+            found = assault.probe(aimed, beside, probing)
+        yield found
+    for order in orders:
+        left = ends - time.monotonic()
+        if left <= 0:
+            return
+        with contained(CellLog()):
+            outcome = assault.carry_out(replace(order, seconds=left))
+        yield [outcome]

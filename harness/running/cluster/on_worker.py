@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.results.cells import Cell, Plan
     from harness.results.files import Stored
     from harness.running.here import Here
+    from harness.running.task import Progress
 
 _EVERY_S = 0.1
 """Seconds between two reports of progress."""
@@ -116,7 +117,7 @@ class Supply(WorkerPlugin):  # type: ignore[misc] # it has no hints
             self._registry = load_registry()
         return self._registry
 
-    def here(self, progress: Reporter) -> Here:
+    def here(self, progress: Progress) -> Here:
         """What trains in this process, telling ``progress``."""
         if self._here is None:
             import torch
