@@ -19,12 +19,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
+from harness.datasets.poisoning import Poisoning
 from harness.defense import (
     Arrays,
     Defense,
     Evidence,
     Parameters,
     Shape,
+    Target,
     Task,
     certify_field,
     features_field,
@@ -133,6 +135,12 @@ class LabelFlip(Defense[LabelFlipParameters]):
             evidence["predictions"],
             np.minimum(radii, n),
         )
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        """The labels that move the mean score most: see :mod:`harness.defenses.linear.attack`."""
+        from harness.defenses.linear.attack import best_flips
+
+        return best_flips(target, self.params.features, self.params.penalty, r)
 
 
 def log_error_bound(

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Parameters, Task, features_field
+from harness.datasets.poisoning import Poisoning
+from harness.defense import Arrays, Defense, Evidence, Parameters, Target, Task, features_field
 from harness.defenses.linear.influence import ridge_influence
 from harness.defenses.partition.parts import canonical_order, digests
 from harness.proofs.linear_votes import fewest_flips, radii_of
@@ -74,3 +75,9 @@ class ExactRidge(Defense[ExactRidgeParameters]):
         return PointwiseCertificate(
             "exact", threat, self.guarantee(alpha), evidence["predictions"], evidence["radii"]
         )
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        """The fewest labels that turn it: see :mod:`harness.defenses.linear.attack`."""
+        from harness.defenses.linear.attack import best_flips
+
+        return best_flips(target, self.params.features, self.params.penalty, r)

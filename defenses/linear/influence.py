@@ -36,7 +36,7 @@ class Influence:
         n, d = self.phi.shape
         lost = (n + d + 8) * torch.finfo(self.phi.dtype).eps
         size, lengths = self.directions.norm(dim=1), self.phi.norm(dim=1)
-        system = _system(self.phi, self.penalty)
+        system = ridge_system(self.phi, self.penalty)
         residual = (self.phi_test - self.directions @ system).norm(dim=1)
         norm = lengths.square().sum() + self.penalty
         off = residual + lost * (self.phi_test.norm(dim=1) + 3 * norm * size)
@@ -51,11 +51,12 @@ def ridge_influence(x: Tensor, x_test: Tensor, penalty: float) -> Influence:
     al. 2020, section 4.1).
     """
     phi, phi_test = (functional.pad(features, (0, 1), value=1.0) for features in (x, x_test))
-    directions = torch.linalg.solve(_system(phi, penalty), phi_test.T).T
+    directions = torch.linalg.solve(ridge_system(phi, penalty), phi_test.T).T
     return Influence(phi, phi_test, directions, penalty)
 
 
-def _system(phi: Tensor, penalty: float) -> Tensor:
+def ridge_system(phi: Tensor, penalty: float) -> Tensor:
+    """Phi^T Phi + lambda I, shape (d + 1, d + 1), given ``phi`` (n, d + 1) with its constant 1."""
     gram = phi.T @ phi
     gram.diagonal().add_(penalty)
     return gram

@@ -49,18 +49,30 @@ def flips_to_each(
     # A sum of n terms errs by less than n eps times the sum of their sizes, in any order. The
     # difference of two scores has each weight in it at most once, a prefix of gains at most twice.
     slack = 3 * (error + (n + 2) * np.finfo(np.float64).eps * size.sum(axis=1))
-    towards = np.where(weights > 0, 1, -1)
     own = np.equal.outer(predicted, labels)
     flips = np.full((e, n_labels), NEVER)
     for rival in range(n_labels):
         needed = best - scores[:, rival] - slack
-        gains = size * (1 + towards * (own.astype(np.int8) - (labels == rival)))
+        gains = gains_of_flips(weights, own, labels == rival)
         gains.sort(axis=1)
         reached = gains[:, ::-1].cumsum(axis=1)
         short = (reached < needed[:, None]).sum(axis=1)
         flips[:, rival] = np.where(needed > 0, np.where(short < n, short + 1, NEVER), 0)
     flips[np.arange(e), predicted] = NEVER
     return predicted, flips
+
+
+def gains_of_flips(
+    weights: FloatArray, own: NDArray[np.bool_], rival: NDArray[np.bool_]
+) -> FloatArray:
+    """What changing each label yields a rival at best, shape (..., n): see :func:`flips_to_each`.
+
+    ``weights`` (..., n); ``own`` and ``rival``: which labels are the predicted one, and which are
+    the rival's. A label with a positive weight becomes the rival's, any other the predicted one.
+    """
+    towards = np.where(weights > 0, 1, -1)
+    found: FloatArray = np.abs(weights) * (1 + towards * (own.astype(np.int8) - rival))
+    return found
 
 
 def fewest_flips(
