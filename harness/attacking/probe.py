@@ -62,6 +62,7 @@ class Probe:
     """By test example, the largest size that was meant for it."""
     _singles: list[Poisoning] = field(default_factory=list)
     _worth: list[NDArray[np.float64]] = field(default_factory=list)
+    _turned: set[int] = field(default_factory=set)
     _tried: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -85,6 +86,8 @@ class Probe:
             yield from self._single(single)
         for number in range(self.rounds):
             for place in range(len(self.aims)):  # one after another: time may end before the last
+                if self.aims[place].example in self._turned:
+                    continue
                 for single in candidates.against(self.aims[place], number * ROUND, ROUND):
                     if self._over():
                         return
@@ -154,4 +157,5 @@ class Probe:
         for aim in self.aims:
             self.largest[aim.example] = max(self.largest.get(aim.example, 0), min(size, aim.proved))
         for i in np.flatnonzero(changed & (self._proved >= size)):
+            self._turned.add(int(self._tests[i]))
             yield Success(int(self._tests[i]), size, poisoning)
