@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,24 @@ from pydantic import Field
 from threadpoolctl import threadpool_limits
 
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
-from harness.defense import Arrays, Defense, Evidence, Parameters, Shape, Task, features_field
+from harness.datasets.poisoning import Poisoning
+from harness.defense import (
+    Arrays,
+    Defense,
+    Evidence,
+    Parameters,
+    Shape,
+    Target,
+    Task,
+    features_field,
+)
 from harness.defenses.partition.parts import digests
 from harness.errors import UsageError
 from harness.proofs.assignment import labels_and_radii
 from harness.threats import Threat, Unit, covered
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 
 class MatchedClustersParameters(Parameters):
@@ -74,15 +87,26 @@ class MatchedClusters(Defense[MatchedClustersParameters]):
         """``counts`` (m, c), how many training examples of each cluster have each label, and the
         ``clusters`` (e,) of the test examples.
         """
+        m, c = self._clusters(task.shape), task.shape.n_labels
+        means, of_examples = self._clustered(task)
+        counts = np.zeros((m, c), np.int64)
+        np.add.at(counts, (of_examples, task.y_train), 1)
+        x_test = task.features(self.params.features)[1].cpu().numpy()
+        with task.phase("predict"):
+            clusters = means.predict(x_test).astype(np.int64)
+        task.advance(1)
+        return {"counts": counts, "clusters": clusters}
+
+    def _clustered(self, task: Task) -> tuple[KMeans, NDArray[np.int64]]:
+        """The fitted k-means, and the cluster (n,) of each training example: no label matters."""
         from sklearn.cluster import KMeans
 
-        x, x_test = (made.cpu().numpy() for made in task.features(self.params.features))
-        m, c = self._clusters(task.shape), task.shape.n_labels
+        x = task.features(self.params.features)[0].cpu().numpy()
         with task.phase("train"):
             order = _by_content(task.x_train)
             # Of fewer examples than clusters, each is one; labels play no part in that.
             means = KMeans(
-                min(m, task.shape.n_train),
+                min(self._clusters(task.shape), task.shape.n_train),
                 n_init=self.params.starts,
                 random_state=int(task.rng().integers(2**31)),
             )
@@ -90,13 +114,9 @@ class MatchedClusters(Defense[MatchedClustersParameters]):
             # have the clusters of the next, and neither would one with a flipped label.
             with threadpool_limits(1), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # fewer distinct examples than clusters
-                of_examples = means.fit_predict(x[order])
-            counts = np.zeros((m, c), np.int64)
-            np.add.at(counts, (of_examples, task.y_train[order]), 1)
-        with task.phase("predict"):
-            clusters = means.predict(x_test).astype(np.int64)
-        task.advance(1)
-        return {"counts": counts, "clusters": clusters}
+                found = np.empty(len(order), np.int64)
+                found[order] = means.fit_predict(x[order])
+        return means, found
 
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
@@ -106,6 +126,14 @@ class MatchedClusters(Defense[MatchedClustersParameters]):
         labels, radii = labels_and_radii(evidence["counts"])
         own = evidence["clusters"]
         return PointwiseCertificate("agreement", threat, DETERMINISTIC, labels[own], radii[own])
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        """Labels that change what the cluster of the target means."""
+        from harness.defenses.matched_clusters_attack import best_flips
+
+        if "training clusters" not in target.shared:
+            target.shared["training clusters"] = self._clustered(target.task())[1]
+        return best_flips(target, target.shared["training clusters"], r)
 
 
 def _by_content(x: NDArray[Any]) -> NDArray[np.int64]:
