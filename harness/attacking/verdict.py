@@ -61,9 +61,9 @@ def confirm(
     """Carries an attack of a certified size out again, that nothing else may explain it.
 
     Deterministic: the defense is trained on the poisoned set with all test examples, as in the run,
-    and on the clean one, where it must predict what the run says. Probabilistic: with other seeds,
-    each of which must certify another label at the run's alpha. Each of these certificates is wrong
-    with probability alpha at most, and so is the run's.
+    nothing remembered, and on the clean one, where it must predict what the run says.
+    Probabilistic: with other seeds, each of which must certify another label at the run's alpha.
+    Each of these certificates is wrong with probability alpha at most, and so is the run's.
     """
     guarantee = victim.defense.guarantee(victim.cell.alpha)
     if guarantee.kind == "deterministic":
@@ -71,15 +71,22 @@ def confirm(
         from harness.attacking.victim import CLEAN
 
         clean, after = (
-            pointwise(victim.certify(victim.evidence(one, tests), threat)).predictions[example]
-            for one in (CLEAN, poisoning)
+            int(_trained_anew(victim, threat, one, tests)[example]) for one in (CLEAN, poisoning)
         )
         return Confirmed(bool(clean == predicted and after != predicted), 0.0)
     alone, before = np.array([example]), np.array([predicted])
     for repeat in range(1, REPEATS + 1):
         evidence = victim.evidence(poisoning, alone, victim.cell.seed + repeat)
-        after = pointwise(victim.certify(evidence, threat))
-        if not turned(before, after, deterministic=False)[0]:
+        poisoned = pointwise(victim.certify(evidence, threat))
+        if not turned(before, poisoned, deterministic=False)[0]:
             return Confirmed(holds=False, chance=1.0)
     alpha = guarantee.alpha or 0.0
     return Confirmed(holds=True, chance=min(1.0, alpha + alpha ** (REPEATS + 1)))
+
+
+def _trained_anew(
+    victim: Victim, threat: Threat, poisoning: Poisoning, tests: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(e,) the predictions of a defense that has nothing from earlier trainings."""
+    evidence = victim.evidence(poisoning, tests, remembered=False)
+    return pointwise(victim.certify(evidence, threat)).predictions

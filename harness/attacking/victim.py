@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.attacking.inputs import Made, PoisonedInputs
+from harness.attacking.remembered import Memory, RememberingTask
 from harness.datasets.poisoning import Poisoning
 from harness.defense import Evidence
 from harness.plugins.lookup import Installed
@@ -46,6 +47,7 @@ class Victim:
     cell: Cell
     trainings: int = 0
     """How often it was trained."""
+    _memory: Memory = field(default_factory=Memory, repr=False)
     _made: Made = field(default_factory=dict, repr=False)
 
     @property
@@ -59,10 +61,18 @@ class Victim:
         assert self.cell.defense is not None
         return type(self.cell.defense)(self.cell.defense.params)
 
-    def evidence(self, poisoning: Poisoning, tests: IntArray, seed: int | None = None) -> Evidence:
+    def evidence(
+        self,
+        poisoning: Poisoning,
+        tests: IntArray,
+        seed: int | None = None,
+        *,
+        remembered: bool = True,
+    ) -> Evidence:
         """What training on the poisoned set leaves, of the test examples ``tests``, by index.
 
-        ``seed``: of everything random, in place of the cell's. Raises what ``gather`` does.
+        ``seed``: of everything random, in place of the cell's; ``remembered``: base models whose
+        examples are the same as on another set are not fitted again. Raises what ``gather`` does.
         """
         self.trainings += 1
         data = self.poisoned(poisoning, tests)
@@ -71,10 +81,13 @@ class Victim:
         defense.check(shape)
         cell = self.cell if seed is None else replace(self.cell, seed=seed)
         blocks = defense.blocks(shape, self.lookup(shape.example))
-        parts = [
-            defense.gather(BlockTask(inputs, self.registry, cell, models, index, Quiet()))
-            for index, models in enumerate(blocks)
-        ]
+        parts = []
+        for index, models in enumerate(blocks):
+            arguments = inputs, self.registry, cell, models, index, Quiet()
+            task = RememberingTask(*arguments) if remembered else BlockTask(*arguments)
+            if isinstance(task, RememberingTask):
+                task.memory = self._memory
+            parts.append(defense.gather(task))
         whole = {key: np.asarray(part) for key, part in defense.merge(parts).items()}
         return Evidence(whole, shape.n_train, shape.n_labels, shape.dimension)
 

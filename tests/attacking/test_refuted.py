@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 import harness
-from harness.attacking.replay import replay
 from harness.attacking.told import said_of
-from harness.plugins.registry import load_registry
 
 
 @pytest.fixture(scope="module")
 def small():
-    """160 and 60 examples of MNIST 1/7; a fourth of the labels is wrong, so that leads are small."""
+    """160 and 60 examples of MNIST 1/7; a fourth of the labels is wrong: leads are small."""
     data = harness.plan("bagging").plan.dataset
     rng = np.random.default_rng(0)
     train = rng.choice(data.n_train, 160, replace=False)

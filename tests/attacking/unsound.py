@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from hashlib import sha256
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ class Parts(Defense[PartsParameters]):
     title = "parts"
     paper = "none"
     Params = PartsParameters
-    changed = {
+    changed: ClassVar = {
         Threat.INSERT: 1,
         Threat.DELETE: 1,
         Threat.LABEL_FLIP: 1,
@@ -45,7 +46,8 @@ class Parts(Defense[PartsParameters]):
     def gather(self, task):
         x, x_test = task.features("raw")
         y, m = task.labels(), self.params.n_models
-        keys = [self.key(*one) for one in zip(range(len(x)), task.x_train, task.y_train)]
+        examples = zip(range(len(x)), task.x_train, task.y_train, strict=True)
+        keys = [self.key(*one) for one in examples]
         parts = defaultdict(list)
         for key, _, i in sorted(zip(keys, task.y_train, range(len(x)), strict=True)):
             parts[int.from_bytes(key) % m].append(i)
