@@ -52,6 +52,8 @@ from harness.threats import Threat, Unit, cost, covered
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.datasets.poisoning import Poisoning
+    from harness.defense import Target
     from harness.learners.base import Learner
 
 ELECTION = (
@@ -157,6 +159,14 @@ class Dpa(Defense[DpaParameters]):
         simple = certified(self.params.election, evidence, threat, unit)
         simple = strengthened(self.params.certificate, evidence, simple, unit)
         return against_one(self.params, evidence, simple, cost(unit, threat))
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        from harness.defenses.partition.attack import poison
+        from harness.defenses.partition.attack_partitions import shared
+
+        p, alone = self.params, np.zeros(1, np.int64)
+        of = shared(p.n_models, alone, p.hash, run_off=p.election == "run-off")
+        return poison(target, threat, r, of)
 
 
 def counted(

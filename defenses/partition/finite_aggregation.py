@@ -7,7 +7,7 @@ Aggregation, ICML 2022; Rezaei, Banihashem, Chegini, Feizi: Run-Off Election, IC
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ from harness.defenses.partition.parts import canonical_order, digests, hashed_pa
 from harness.defenses.partition.training import BLOCK, positions, rankings
 from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, cost, covered
+
+if TYPE_CHECKING:
+    from harness.datasets.poisoning import Poisoning
+    from harness.defense import Target
 
 _OFFSETS = 2022
 """Seeds the offsets, once and for all: they may depend on nothing in the training set."""
@@ -147,6 +151,14 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
         simple = in_examples(election, threat, unit, winner, rewritten)
         fed = feeding(len(predictions), offsets)
         return against_one(self.params, evidence, simple, cost(unit, threat), fed=fed)
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        from harness.defenses.partition.attack import poison
+        from harness.defenses.partition.attack_partitions import shared
+
+        p, offsets = self.params, spread_offsets(self.params.n_models, self.params.spread)
+        of = shared(p.n_models, offsets, p.hash, run_off=p.election == "run-off")
+        return poison(target, threat, r, of)
 
 
 def spread_offsets(n_models: int, spread: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ Chen, Li, Li, Yan, Wu: On Collective Robustness of Bagging Against Data Poisonin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ from harness.defenses.partition.parts import Hash, canonical_order, digests, sal
 from harness.defenses.partition.training import BLOCK, rankings
 from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, cost, covered
+
+if TYPE_CHECKING:
+    from harness.datasets.poisoning import Poisoning
+    from harness.defense import Target
 
 _MOST = 10**6
 """Base models, at most."""
@@ -150,6 +154,13 @@ class HashBagging(Defense[HashBaggingParameters]):
             "plurality", threat, DETERMINISTIC, winner, rewritten // price
         )
         return against_one(self.params, evidence, simple, price, groups=groups)
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        from harness.defenses.partition.attack import poison
+        from harness.defenses.partition.attack_partitions import salted
+
+        p = self.params
+        return poison(target, threat, r, salted(p.partitions, p.parts, p.hash))
 
 
 def withstands(

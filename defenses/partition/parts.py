@@ -46,7 +46,12 @@ def hashed_parts(
     the features only. Parts may be empty.
     """
     digest = digests(x, None if covers == "features" else y)
-    return _grouped(digest[:, 0] % np.uint64(n_parts), canonical_order(digest, y), n_parts)
+    return _grouped(part_of(digest, n_parts), canonical_order(digest, y), n_parts)
+
+
+def part_of(digest: NDArray[np.uint64], n_parts: int) -> NDArray[np.int64]:
+    """(n,) the part of each example, given its ``digest`` (n, 2)."""
+    return (digest[:, 0] % np.uint64(n_parts)).astype(np.int64)
 
 
 def salted_parts(
@@ -59,13 +64,18 @@ def salted_parts(
     as likely as any others to share a part of another. Were the salt only added to the hash, all
     partitions would be one, with its parts renumbered.
     """
+    return _grouped(salted_part_of(digest, n_parts, salt), order, n_parts)
+
+
+def salted_part_of(digest: NDArray[np.uint64], n_parts: int, salt: int) -> NDArray[np.int64]:
+    """(n,) the part of each example in the partition of that ``salt``."""
     person = salt.to_bytes(8, "little")
     hashed = b"".join(
         hashlib.blake2b(row.data, digest_size=8, person=person).digest()
         for row in np.ascontiguousarray(digest.astype("<u8")).view(np.uint8)
     )
     part = np.frombuffer(hashed, dtype="<u8").astype(np.uint64) % np.uint64(n_parts)
-    return _grouped(part, order, n_parts)
+    return part.astype(np.int64)
 
 
 def distinct(digest: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
