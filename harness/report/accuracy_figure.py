@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import seaborn
@@ -44,9 +44,7 @@ def accuracy_figure(result: RunResult) -> Figure:
     """
     result = over_seeds(result)
     panels = [(answers.threat_answer(result, t), step_curves(result, t)) for t in result.threats]
-    drawn = {curve.name for _, curves in panels for curve in curves}
-    order = [name for name in dict.fromkeys(answers.names(result).values()) if name in drawn]
-    looks = {name: look(i) for i, name in enumerate(order)}
+    looks = looks_of(result, [curve for _, curves in panels for curve in curves])
     ends = [curve.x[-1] for _, curves in panels for curve in curves]
     furthest = max(1.0, *ends) if ends else 1.0
     with style():
@@ -71,6 +69,13 @@ def _marked(
 
 def _banded(panels: Sequence[tuple[answers.ThreatAnswer, Sequence[StepCurve]]]) -> bool:
     return any(curve.banded for _, curves in panels for curve in curves)
+
+
+def looks_of(result: RunResult, curves: Iterable[StepCurve]) -> dict[str, dict[str, Any]]:
+    """By name the look of each certificate that has a curve, in the order of the run."""
+    drawn = {curve.name for curve in curves}
+    order = [name for name in dict.fromkeys(answers.names(result).values()) if name in drawn]
+    return {name: look(i) for i, name in enumerate(order)}
 
 
 def look(i: int) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import answers, costs, front, problem, tables, words
+from harness.report import answers, costs, front, problem, reached_tables, tables, words
+from harness.report.reached import Attacks, attacks
 from harness.results.earlier import made_before
 from harness.results.seeds import over_seeds
 
@@ -24,6 +25,7 @@ TEMPLATE = "report.html.jinja"
 def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
     """The report; ``figures`` are SVG files by their name: ``cost`` and so on."""
     result = over_seeds(result)
+    attacked = attacks(result)
     source = (files("harness.report.templates") / TEMPLATE).read_text(encoding="utf-8")
     environment = Environment(
         loader=DictLoader({TEMPLATE: source}),
@@ -49,6 +51,8 @@ def report_html(result: RunResult, figures: Mapping[str, bytes]) -> str:
         who_proves_most=words.WHO_PROVES_MOST,
         from_the_curves=words.FROM_THE_CURVES,
         leader_columns=front.LEADER_COLUMNS,
+        alarm=reached_tables.banner(attacked),
+        attacked=_attacked(attacked) if attacked else None,
         cost_columns=tables.COST_COLUMNS,
         costs=tables.cost_rows(result),
         together=costs.together(result),
@@ -95,6 +99,23 @@ def _threat(answer: answers.ThreatAnswer, leaders: list[list[str]]) -> dict[str,
         "rows": rows,
         "not_run": words.listing(answer.not_run),
         "leaders": leaders,
+    }
+
+
+def _attacked(found: Attacks) -> dict[str, Any]:
+    """What the section on attacks says."""
+    every = (
+        (reached_tables.WHAT_IT_IS, reached_tables.COLUMNS, reached_tables.rows(found)),
+        (reached_tables.JOINT_IS, reached_tables.JOINT_COLUMNS, reached_tables.joint_rows(found)),
+    )
+    return {
+        "title": reached_tables.TITLE,
+        "refuted": reached_tables.refuted(found),
+        "tables": [
+            {"about": about, "heads": heads, "rows": [_breakable(row) for row in rows]}
+            for about, heads, rows in every
+            if rows
+        ],
     }
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from harness.report import answers, tables, words
+from harness.report import answers, reached_tables, tables, words
 from harness.report.accuracy_figure import accuracy_figure
 from harness.report.figures import render
+from harness.report.reached import attacks
 from harness.results.reader import RunResult
 from harness.results.seeds import over_seeds
 
@@ -50,6 +51,7 @@ def repr_html(result: RunResult) -> str:
         title=tables.title(result),
         setting=tables.setting(result),
         threats=[_threat(answer) for answer in answers.threat_answers(result)],
+        alarm=reached_tables.banner(attacks(result)),
         seeds_note=tables.seeds_note(result),
         failed=answers.failed_cells(result),
         picture=base64.b64encode(render(drawn, _DPI)["png"]).decode(),

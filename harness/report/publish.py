@@ -14,8 +14,10 @@ from harness.report import words
 from harness.report.figures import render
 from harness.report.pictures import TITLES, pictures
 from harness.report.tables import summary_markdown
+from harness.results.attacks import ATTACKS, JOINT, attacks_csv, joint_attacks_csv
 from harness.results.earlier import FROM, made_before
 from harness.results.files import write_atomically
+from harness.results.findings import load_findings
 from harness.results.pointwise import load_pointwise, pointwise_csv
 from harness.results.published import KEY, is_published, sealed
 from harness.results.reader import RunResult, curves_csv, load_run
@@ -81,6 +83,11 @@ def _files(result: RunResult) -> dict[str, bytes]:
     points = load_pointwise(result)
     if points:
         texts["certificates.csv"] = pointwise_csv(points)
+    found = load_findings(result)
+    if found.rows:
+        texts[ATTACKS] = attacks_csv(found.rows)
+    if found.joint:
+        texts[JOINT] = joint_attacks_csv(found.joint)
     files = {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
     return files | {f"figures/{name}.png": render(one)["png"] for name, one in drawn.items()}
 

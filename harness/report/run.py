@@ -14,7 +14,8 @@ from harness.plugins.registry import load_registry
 from harness.report.notebook import figure, repr_html
 from harness.report.publish import publish
 from harness.report.write import write_report, write_report_to
-from harness.results.frames import certificates_frame, curves_frame, summary_frame
+from harness.results.findings import load_findings
+from harness.results.frames import attacks_frame, certificates_frame, curves_frame, summary_frame
 from harness.results.paths import as_path
 from harness.results.reader import RunResult, load_run
 from harness.results.schema import UNFINISHED
@@ -62,6 +63,18 @@ class Run:
     def curves(self) -> pd.DataFrame:
         """One row for each r at which a certified accuracy in [0, 1] is known."""
         return curves_frame(self._result)
+
+    @property
+    def attacks(self) -> pd.DataFrame | None:
+        """What attacks on it reached, a row for each attack and test example; None where it was not
+        attacked.
+
+        See :func:`harness.results.frames.attacks_frame`; :func:`harness.attack` attacks. It is read
+        anew each time. Raises RunFolderError where its folder is gone, or the table is damaged.
+        """
+        self._check_there()
+        rows = load_findings(self._result).rows
+        return attacks_frame(rows) if rows else None
 
     def certificates(self, defense: str, threat: str) -> pd.DataFrame:
         """What is proved of each test example: ``example, label, prediction, radius``.

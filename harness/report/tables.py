@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.report import answers, front, problem, words
+from harness.report import answers, front, problem, reached_tables, words
 from harness.report.costs import Cost, costs, features, together
+from harness.report.reached import attacks
 from harness.results.seeds import over_seeds
 
 if TYPE_CHECKING:
     from harness.report.answers import Row, ThreatAnswer
+    from harness.report.reached import Attacks
     from harness.results.reader import RunResult
 
 
@@ -101,7 +103,10 @@ def cost_rows(result: RunResult) -> list[list[str]]:
 def summary_markdown(result: RunResult) -> str:
     """``summary.md``: what was run, a table for each threat, cost, failures, how to read it."""
     result = over_seeds(result)
-    lines = [f"# {plain(title(result))}", "", plain(setting(result)) + "."]
+    attacked = attacks(result)
+    alarm = reached_tables.banner(attacked)
+    lines = [f"> **{plain(alarm)}**", ""] if alarm else []
+    lines += [f"# {plain(title(result))}", "", plain(setting(result)) + "."]
     lines += ["", seeds_note(result)] if seeds_note(result) else []
     about = [text for text in (problem.unlabelled(result), problem.domain(result)) if text]
     lines += [line for text in about for line in ("", plain(text))]
@@ -117,6 +122,7 @@ def summary_markdown(result: RunResult) -> str:
             lines += _markdown(columns(answer), (_bold_best(answer, row) for row in answer.rows))
         lines += [f"\nNot run: {plain(words.listing(answer.not_run))}."] if answer.not_run else []
     lines += _who_proves_most(result)
+    lines += _proved_and_reached(attacked) if attacked else []
     lines += ["", "## Cost", ""]
     lines += _markdown(COST_COLUMNS, (list(map(plain, row)) for row in cost_rows(result)))
     lines += ["", plain(together(result))] if together(result) else []
@@ -149,6 +155,20 @@ def _who_proves_most(result: RunResult) -> list[str]:
     ]
     section = ["", f"## {words.WHO_PROVES_MOST}", "", words.FROM_THE_CURVES, ""]
     return [*section, *_markdown(heads, rows, texts=3)] if rows else []
+
+
+def _proved_and_reached(found: Attacks) -> list[str]:
+    """The section that says what attacks did."""
+    lines = ["", f"## {reached_tables.TITLE}"]
+    lines += ["", *(f"- **REFUTED** {plain(text)}" for text in reached_tables.refuted(found))]
+    for about, heads, rows in (
+        (reached_tables.WHAT_IT_IS, reached_tables.COLUMNS, reached_tables.rows(found)),
+        (reached_tables.JOINT_IS, reached_tables.JOINT_COLUMNS, reached_tables.joint_rows(found)),
+    ):
+        if rows:
+            texts = [list(map(plain, row)) for row in rows]
+            lines += [*[""] * bool(lines[-1]), about, "", *_markdown(heads, texts)]
+    return lines
 
 
 def seeds_note(result: RunResult) -> str:

@@ -11,7 +11,9 @@ from harness.report.figures import render
 from harness.report.html import report_html
 from harness.report.pictures import pictures
 from harness.report.tables import summary_markdown
+from harness.results.attacks import ATTACKS, JOINT, attacks_csv, joint_attacks_csv
 from harness.results.files import write_atomically
+from harness.results.findings import load_findings
 from harness.results.folder import RunFolder
 from harness.results.published import is_published
 from harness.results.reader import RunResult, combine, curves_csv, load_run, stored
@@ -53,6 +55,13 @@ def write_combined(results: Sequence[RunResult], output: Path) -> list[Path]:
         "summary.csv": stored(combined.summary, combined).to_csv(index=False, lineterminator="\n"),
         "manifest.json": json.dumps(combined.manifest, indent=2, ensure_ascii=False) + "\n",
     }
+    found = load_findings(combined)
+    if found.rows:
+        tables[ATTACKS] = attacks_csv(found.rows)
+    if found.joint:
+        tables[JOINT] = joint_attacks_csv(found.joint)
+    for left in {ATTACKS, JOINT} - tables.keys():  # of an earlier report
+        (output / left).unlink(missing_ok=True)
     for name, content in tables.items():
         write_atomically(output / name, content.encode())
     return [output / name for name in tables] + _write(combined, output)

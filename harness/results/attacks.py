@@ -102,12 +102,18 @@ Row = TypeVar("Row", Attacked, JointAttacked)
 
 def write_attacks(folder: RunFolder, rows: Sequence[Attacked]) -> None:
     """Writes ``attacks.csv``, or removes it where there are no rows."""
-    _write(folder, ATTACKS, ATTACK_COLUMNS, rows)
+    if rows:
+        folder.write(ATTACKS, attacks_csv(rows))
+    else:
+        folder.remove(ATTACKS)
 
 
 def write_joint_attacks(folder: RunFolder, rows: Sequence[JointAttacked]) -> None:
     """Writes ``attacks-joint.csv``, or removes it where there are no rows."""
-    _write(folder, JOINT, JOINT_COLUMNS, rows)
+    if rows:
+        folder.write(JOINT, joint_attacks_csv(rows))
+    else:
+        folder.remove(JOINT)
 
 
 def read_attacks(folder: Path) -> list[Attacked]:
@@ -123,18 +129,22 @@ def read_joint_attacks(folder: Path) -> list[JointAttacked]:
     return _read(folder / JOINT, JOINT_COLUMNS, JointAttacked)
 
 
-def _write(
-    folder: RunFolder, name: str, columns: Sequence[str], rows: Iterable[Attacked | JointAttacked]
-) -> None:
-    rows = list(rows)
-    if not rows:
-        folder.remove(name)
-        return
+def attacks_csv(rows: Iterable[Attacked]) -> str:
+    """``attacks.csv`` with those rows."""
+    return _csv(ATTACK_COLUMNS, rows)
+
+
+def joint_attacks_csv(rows: Iterable[JointAttacked]) -> str:
+    """``attacks-joint.csv`` with those rows."""
+    return _csv(JOINT_COLUMNS, rows)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Attacked | JointAttacked]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([[_text(getattr(row, column)) for column in columns] for row in rows])
-    folder.write(name, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _text(value: Any) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from harness.certificates import Kind
 from harness.errors import UsageError, unknown
+from harness.results.attacks import ATTACK_COLUMNS, Attacked
 from harness.results.pointwise import load_pointwise
 from harness.results.reader import RunResult
 from harness.results.schema import CURVE_COLUMNS, NOT_COVERED, SUMMARY_COLUMNS
@@ -81,6 +82,19 @@ def certificates_frame(result: RunResult, defense: str, threat: str) -> pd.DataF
     frame = pd.DataFrame({"example": range(len(found.labels)), **columns}, dtype="int64")
     frame.attrs["label_names"] = list(result.manifest["dataset"].get("label_names", []))
     return frame
+
+
+def attacks_frame(rows: Sequence[Attacked]) -> pd.DataFrame:
+    """What attacks on single test examples reached: the columns of ``attacks.csv``.
+
+    ``reached`` and ``proof_gap`` are Int64, missing where no attack changed the prediction up to
+    ``largest``; other sizes and counts are int64. Medians are over ``chosen == "sampled"`` alone.
+    """
+    table = pd.DataFrame(
+        [[getattr(row, name) for name in ATTACK_COLUMNS] for row in rows],
+        columns=list(ATTACK_COLUMNS),
+    )
+    return table.astype({"reached": "Int64", "proof_gap": "Int64"})
 
 
 def _why_not(result: RunResult, defense: str, threat: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ class RunResult:
     threat that is not covered, which only the summary tells. ``summary``: one row a defense,
     certificate and threat; its ``kind`` is a :class:`~harness.certificates.Kind`, empty where the
     threat is not covered. ``manifest``: how it came about; where several runs were combined,
-    ``manifest["runs"]`` holds the manifest of each. ``folder``: where it was read. ``spread``:
-    what stands beside the means that :func:`~harness.results.seeds.over_seeds` makes, else None.
+    ``manifest["runs"]`` holds the manifest of each, and ``parts`` each with its labels here.
+    ``folder``: where it was read. ``spread``: what stands beside the means that
+    :func:`~harness.results.seeds.over_seeds` makes, else None.
     """
 
     curves: pd.DataFrame
@@ -46,6 +47,7 @@ class RunResult:
     manifest: Mapping[str, Any]
     folder: Path
     spread: Spread | None = None
+    parts: tuple[RunResult, ...] = ()
 
     @property
     def lowest(self) -> RunResult:
@@ -223,7 +225,7 @@ def combine(results: Sequence[RunResult]) -> RunResult:
     }
     curves = pd.concat([result.curves for result in renamed], ignore_index=True)
     summary = pd.concat([result.summary for result in renamed], ignore_index=True)
-    return _fill(RunResult(curves, summary, manifest, results[0].folder))
+    return _fill(RunResult(curves, summary, manifest, results[0].folder, parts=tuple(renamed)))
 
 
 def curves_csv(result: RunResult, curves: pd.DataFrame | None = None) -> str:
@@ -319,4 +321,4 @@ def _fill(result: RunResult) -> RunResult:
         for r in result.r_columns:
             if pd.isna(row[f"certified_accuracy@{r}"]):
                 summary.loc[i, f"certified_accuracy@{r}"] = accuracy_at(curve, r)
-    return RunResult(result.curves, summary, result.manifest, result.folder)
+    return replace(result, summary=summary)
