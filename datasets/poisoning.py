@@ -107,6 +107,7 @@ class Poisoning:
         """Raises NotAllowed, in one line, where an attacker may not do this to ``data`` under the
         threat with r poisonings.
         """
+        self._check_form()
         allowed = _ALLOWED[threat]
         for kind, part in (
             ("deletes", self.deleted),
@@ -134,6 +135,20 @@ class Poisoning:
         size = self.size(threat)
         if size > r:
             raise NotAllowed(f"it changes {_examples(size)} where {r:,} are allowed")
+
+    def _check_form(self) -> None:
+        """Whatever is wrong in here would show as an error of the defense that is trained on it."""
+        for name in _PARTS:
+            part = getattr(self, name)
+            if name.endswith("_x"):
+                if part is not None and not isinstance(part, np.ndarray):
+                    raise NotAllowed(f"its {name} is a {type(part).__name__}; wanted an array")
+            elif not (isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype.kind in "iu"):
+                raise NotAllowed(f"its {name} is no array (m,) of whole numbers")
+        for name in ("flipped", "replaced"):
+            given, labels = len(getattr(self, name)), len(getattr(self, f"{name}_y"))
+            if given != labels:
+                raise NotAllowed(f"its {name} are {given:,}, and {name}_y gives {labels:,} labels")
 
     @staticmethod
     def _check_rows(data: Dataset, x: NDArray[Any] | None, y: IntArray) -> None:

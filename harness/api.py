@@ -324,7 +324,7 @@ def attack(
         classes=(defenses,) if isinstance(defenses, type) else tuple(defenses),
     )
     quiet = nullcontext(Quiet() if isinstance(progress, bool) else progress)
-    with show_progress() if progress is True else quiet as told:
+    with show_progress("attacks") if progress is True else quiet as told:
         siege = Siege(again, registry, chosen, wishes, told, store_path(store), where)
         siege.carry_out()
         told.note("drawing the report")

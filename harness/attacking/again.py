@@ -14,6 +14,7 @@ from harness.plugins.registry import load_dataset
 from harness.results.cells import Plan
 from harness.results.published import is_published
 from harness.results.reader import load_run
+from harness.running.containment import describe
 from harness.running.plan import Base, Wanted, make_plan
 from harness.threats import Threat
 
@@ -79,8 +80,8 @@ def load_again(
             cells.append(_cell(entry, result.manifest, data, registry, device, classes))
         except HarnessError as error:
             refused[entry["label"]] = str(error)
-        except Exception as error:  # of a plugin
-            refused[entry["label"]] = " ".join(f"{type(error).__name__}: {error}".split())
+        except (Exception, SystemExit) as error:  # of a plugin
+            refused[entry["label"]] = describe(error)
     return Again(result, data, tuple(cells), refused)
 
 
@@ -88,19 +89,27 @@ def _data(
     result: RunResult, registry: Registry, dataset: Dataset | None, data_root: Path | None
 ) -> Dataset:
     told = result.manifest["dataset"]
-    if dataset is None:
-        try:
-            dataset = load_dataset(registry, str(told["name"]), data_root)
-        except UsageError as error:
-            raise DataError(
-                f"the data of {result.folder} cannot be loaded by their name, {told['name']!r}: "
-                f"{error}; from Python, give dataset="
-            ) from None
+    dataset = dataset_of(str(told["name"]), registry, dataset, data_root)
     if dataset.digest != told["digest"]:
         raise DataError(
             f"the data of {result.folder} have changed: {told['name']} is not what it was"
         )
     return dataset
+
+
+def dataset_of(
+    name: str, registry: Registry, dataset: Dataset | None, data_root: Path | None
+) -> Dataset:
+    """The data set that was given, else the one of that name. Raises DataError."""
+    if dataset is not None:
+        return dataset
+    try:
+        return load_dataset(registry, name, data_root)
+    except UsageError as error:
+        raise DataError(
+            f"the data cannot be loaded by their name, {name!r}: {error}; from Python, "
+            "give dataset="
+        ) from None
 
 
 def _cell(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harness.attacking.verdict import pointwise, turned
+from harness.attacking.verdict import NOT_ITS_FAULT, pointwise, turned
 from harness.attacking.victim import CLEAN
 from harness.defense import Answer
+from harness.running.containment import describe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,9 +110,10 @@ class Aim:
         try:
             evidence = self.victim.evidence(poisoning, self._alone)
             after = pointwise(self.victim.certify(evidence, self.threat))
-        except Exception as error:  # of a plugin
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            return Answer(-1, -1, turned=True, failure=text)
+        except NOT_ITS_FAULT:
+            raise
+        except (Exception, SystemExit) as error:  # of a plugin
+            return Answer(-1, -1, turned=True, failure=describe(error))
         votes = evidence.get("votes")
         margin = 0.0
         if votes is not None and votes.shape == (1, self.data.n_labels):

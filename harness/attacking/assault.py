@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from harness.attacking.aim import Aim
 from harness.attacking.probe import Probe, Success
 from harness.attacking.search import Search, Tried
-from harness.attacking.verdict import Confirmed, confirm
+from harness.attacking.verdict import NOT_ITS_FAULT, Confirmed, confirm
 from harness.attacks.names import ADAPTIVE, OWN
-from harness.errors import HarnessError
+from harness.datasets.poisoning import NotAllowed, Poisoning
+from harness.running.containment import describe
 
 if TYPE_CHECKING:
     from harness.attacking.victim import Victim
     from harness.attacks.base import Attack
-    from harness.datasets.poisoning import Poisoning
+    from harness.plugins.registry import Registry
     from harness.threats import Threat
 
 
@@ -28,7 +29,8 @@ class Order:
     ``predicted``: its label; ``proved``: its radius; ``rivals``: the other labels, the likeliest
     first. ``attacks``: by their names, in the order in which they are tried. ``weakest``: whether
     it was chosen for its small radius: then only attacks of a certified size are of interest.
-    ``seconds``: what trainings may take together.
+    ``below``: the size that attacks need which were carried out before; ``seconds``: what trainings
+    may take together.
     """
 
     threat: Threat
@@ -38,6 +40,7 @@ class Order:
     rivals: tuple[int, ...]
     attacks: tuple[str, ...]
     weakest: bool = False
+    below: int | None = None
     seconds: float = float("inf")
 
 
@@ -94,8 +97,8 @@ class Assault:
         """
         deadline = time.monotonic() + order.seconds
         attempts: list[Attempt] = []
-        below: int | None = None
-        ended = False
+        below = order.below
+        ended, refuted = False, None
         for name in order.attacks:
             if name == ADAPTIVE:
                 continue
@@ -104,10 +107,12 @@ class Assault:
                 break
             one, out = self._attempt(order, name, below, deadline)
             ended |= out
+            one, again = self._repeated(order, one)
+            refuted = again or refuted
             attempts.append(one)
             if one.reached is not None:
                 below = one.reached
-        return self.confirmed(Outcome(order, tuple(attempts), ended))
+        return Outcome(order, tuple(attempts), ended, refuted)
 
     def aim(self, order: Order, deadline: float) -> Aim:
         """The test example as attacks are given it."""
@@ -143,9 +148,10 @@ class Assault:
             for one in probe.run():
                 if one.example not in found or one.size < found[one.example].size:
                     found[one.example] = one
-        except Exception as failed:  # of a plugin: the defense fails on a poisoned set
-            error = " ".join(f"{type(failed).__name__}: {failed}".split())
-            error = f"attack {ADAPTIVE}: {error}"
+        except NOT_ITS_FAULT:
+            raise
+        except (Exception, SystemExit) as failed:  # of a plugin: it fails on a poisoned set
+            error = f"attack {ADAPTIVE}: {describe(failed)}"
         took = time.perf_counter() - start
         outcomes = []
         for order in (*orders, *(one for one in beside if one.example in found)):
@@ -159,25 +165,20 @@ class Assault:
                 success.poisoning if success else None,
                 "" if success else error,
             )
-            outcomes.append(self.confirmed(Outcome(order, (attempt,))))
+            attempt, refuted = self._repeated(order, attempt)
+            outcomes.append(Outcome(order, (attempt,), refuted=refuted))
         return outcomes
 
-    def confirmed(self, found: Outcome) -> Outcome:
-        """The same, without successes of a certified size that cannot be repeated."""
-        order, attempts, refuted = found.order, [], None
-        for one in found.attempts:
-            if one.reached is None or one.poisoning is None or one.reached > order.proved:
-                attempts.append(one)
-                continue
-            repeated = confirm(
-                self.victim, order.threat, one.poisoning, order.example, order.predicted
-            )
-            if repeated.holds:
-                refuted = repeated
-                attempts.append(one)
-            else:
-                attempts.append(replace(one, reached=None, poisoning=None, accident=one.reached))
-        return Outcome(order, tuple(attempts), found.ended, refuted)
+    def _repeated(self, order: Order, one: Attempt) -> tuple[Attempt, Confirmed | None]:
+        """The same, and what it refutes. A success of a certified size that cannot be repeated is
+        an accident: it counts for nothing, and other attacks need not take less.
+        """
+        if one.reached is None or one.poisoning is None or one.reached > order.proved:
+            return one, None
+        again = confirm(self.victim, order.threat, one.poisoning, order.example, order.predicted)
+        if again.holds:
+            return one, again
+        return replace(one, reached=None, poisoning=None, accident=one.reached), None
 
     def _attempt(
         self, order: Order, name: str, below: int | None, deadline: float
@@ -190,11 +191,12 @@ class Assault:
         try:
             most = order.proved if order.weakest else self.victim.data.domain.n_public
             best = search.run(order.proved, below, most)
-        except HarnessError as refused:
-            error = f"attack {name}: {refused}"
-        except Exception as failed:  # of a plugin
-            text = " ".join(f"{type(failed).__name__}: {failed}".split())
-            error = f"attack {name} raises {text}"
+        except NOT_ITS_FAULT:
+            raise
+        except NotAllowed as refused:
+            error = f"attack {name} is refused: {refused}"
+        except (Exception, SystemExit) as failed:  # of a plugin
+            error = f"attack {name} raises {describe(failed)}"
         attempt = Attempt(
             name,
             best.size if best else None,
@@ -208,12 +210,16 @@ class Assault:
         return attempt, search.ended
 
     def _try(self, aim: Aim, name: str, r: int) -> Tried | None:
+        poisoning: Any  # a plugin may give what it likes
         if name == OWN:
             poisoning = aim.defense.attack(aim, aim.threat, r)
         else:
             poisoning = self.attacks[name].poison(aim, aim.threat, r)
         if poisoning is None:
             return None
+        if not isinstance(poisoning, Poisoning):
+            kind = type(poisoning).__name__
+            raise NotAllowed(f"it gives a {kind}; wanted a Poisoning, or None")
         poisoning.check(self.victim.data, aim.threat, r)
         size = poisoning.size(aim.threat)
         if size == 0:
@@ -232,3 +238,14 @@ def attacks_on(
     fitting = [name for name, one in attacks.items() if threat in one.threats]
     known = [*[OWN] * own, *fitting, ADAPTIVE]
     return tuple(name for name in known if not wanted or name in wanted)
+
+
+def made_attacks(registry: Registry) -> tuple[dict[str, Attack], dict[str, str]]:
+    """The installed attacks by name, and of those that cannot be made, why."""
+    made, broken = {}, {}
+    for name, entry in registry.attacks.entries.items():
+        try:
+            made[name] = entry.value()
+        except (Exception, SystemExit) as failed:  # of a plugin
+            broken[name] = describe(failed)
+    return made, broken

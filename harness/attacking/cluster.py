@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 from distributed import Client, KilledWorker, as_completed
 
-from harness.attacking.assault import Assault, Order, Outcome
+from harness.attacking.assault import Assault, Order, Outcome, made_attacks
 from harness.attacking.victim import Victim
 from harness.errors import ClusterError, HarnessError
 from harness.running.cluster import on_worker
@@ -97,6 +97,6 @@ def _assault(supply: str, sent: bytes) -> Assault:
     if key not in _assaults:
         here = owner.here(Quiet())
         registry = owner.registry()
-        attacks = {name: entry.value() for name, entry in registry.attacks.entries.items()}
+        attacks, _ = made_attacks(registry)
         _assaults[key] = Assault(Victim(here.inputs, registry, cell), attacks)
     return _assaults[key]

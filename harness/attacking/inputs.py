@@ -67,6 +67,9 @@ class PoisonedInputs(Inputs):
         """Training examples that are asked for are picked: no poisoned set is made for them."""
         return True
 
+    def check_room(self, name: str, n: int, d: int) -> None:
+        """Whatever is free now says nothing of the poisoned set."""
+
     def made_of_rows(self, name: str, make: Make, rows: NDArray[np.int64]) -> Tensor:
         clean = self._clean._part(name, make, "train")[0]
         source, n = self._order[rows], len(clean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.results.attacks import (
@@ -61,15 +62,29 @@ class Kept:
         )
 
     def missing(self, cell: Cell, orders: Sequence[Order]) -> list[Order]:
-        """The orders that were not carried out yet with all their attacks."""
-        return [
-            order
-            for order in orders
-            if any(
-                (cell.label, order.threat.value, order.example, name) not in self._rows
-                for name in order.attacks
-            )
-        ]
+        """What was not carried out yet: of each order the attacks that are missing, and what the
+        others need.
+        """
+        return [left for order in orders if (left := self._missing(cell, order)).attacks]
+
+    def _missing(self, cell: Cell, order: Order) -> Order:
+        known = {
+            name: self._rows.get((cell.label, order.threat.value, order.example, name))
+            for name in order.attacks
+        }
+        # A success that lies in no file any more, or is of other code, is none.
+        done = {
+            name: row
+            for name, row in known.items()
+            if row is not None and (row.reached is None or self._is_there(cell, row))
+        }
+        reached = [row.reached for row in done.values() if row.reached is not None]
+        left = tuple(name for name in order.attacks if name not in done)
+        return replace(order, attacks=left, below=min(reached, default=None))
+
+    def _is_there(self, cell: Cell, row: Attacked) -> bool:
+        path = self._folder.path / row.poisoning
+        return row.poisoning.startswith(f"{POISONINGS}/{cell.stem}-") and path.is_file()
 
     def add(self, cell: Cell, outcome: Outcome) -> None:
         """Keeps what came of an order; of one for which time ran out, what succeeded."""

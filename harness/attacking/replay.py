@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.attacking.verdict import pointwise, turned
+from harness.attacking.again import dataset_of
+from harness.attacking.verdict import NOT_ITS_FAULT, pointwise, turned
 from harness.attacking.victim import CLEAN, Victim
+from harness.certificates import ABSTAIN
 from harness.datasets.poisoning import Poisoning
 from harness.errors import DataError, UsageError
-from harness.plugins.registry import load_dataset
 from harness.results.cells import Plan
 from harness.results.files import read_npz
+from harness.running.containment import describe
 from harness.running.plan import Base, make_plan
 from harness.running.task import Inputs
 from harness.threats import Threat
@@ -41,6 +43,8 @@ class Replayed:
     before: tuple[int, int]
     after: tuple[int, int]
     turned: bool
+    failure: str = ""
+    """What the defense fails with on the poisoned set, where it does."""
 
     @property
     def refuted(self) -> bool:
@@ -56,8 +60,10 @@ def replay(
     dataset: Dataset | None = None,
     data_root: Path | None = None,
 ) -> Replayed:
-    """Trains the cell on the clean and on the poisoned set, with all test examples, and compares.
+    """Trains the cell on the clean and on the poisoned set, and compares.
 
+    With all test examples, as in the run; a probabilistic certificate shares its alpha out among
+    them, and so the poisoned side of one is asked for this example alone, as when it was attacked.
     Raises DataError for a file that is no kept attack, and where the data are not what they were;
     UsageError for a defense that is gone; NotAllowed where the poisoning is no allowed one.
     """
@@ -65,18 +71,28 @@ def replay(
     if stored is None or not all(name in stored.meta for name in _TOLD):
         raise DataError(f"{file} holds no attack; wanted a file that harness attack left")
     told = dict(stored.meta)
-    data = load_dataset(registry, told["dataset"], data_root) if dataset is None else dataset
+    try:
+        threat, alpha, example = Threat(told["threat"]), float(told["alpha"]), int(told["example"])
+        seed = int(told["seed"])
+        cell_alpha, cell_seed = (
+            float(told.get("cell_alpha", alpha)),
+            int(told.get("cell_seed", seed)),
+        )
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{file} is damaged: {error}") from None
+    data = dataset_of(str(told["dataset"]), registry, dataset, data_root)
     if data.digest != told["digest"]:
         raise DataError(f"{file} was made for other data than {told['dataset']} is now")
-    threat, alpha, example = Threat(told["threat"]), float(told["alpha"]), int(told["example"])
+    if not 0 <= example < data.n_test:
+        raise DataError(f"{file} is damaged: there is no test example {example}")
     (cell,) = make_plan(
         registry,
         [told["defense"]],
         data,
         threats=[threat],
-        alpha=float(told.get("cell_alpha", alpha)),
-        seed=int(told.get("cell_seed", told["seed"])),
-        base=Base(int(told["seed"]), alpha),
+        alpha=cell_alpha,
+        seed=cell_seed,
+        base=Base(seed, alpha),
         device=device.type,
     ).cells
     if cell.defense is None:
@@ -85,13 +101,17 @@ def replay(
     poisoning = Poisoning.from_arrays(stored.arrays)
     size = poisoning.size(threat)
     poisoning.check(data, threat, size)
-    tests = np.arange(data.n_test)
-    clean, after = (
-        pointwise(victim.certify(victim.evidence(one, tests), threat)) for one in (CLEAN, poisoning)
-    )
+    everybody, alone = np.arange(data.n_test), np.array([example])
     deterministic = victim.defense.guarantee(cell.alpha).kind == "deterministic"
-    changed = turned(clean.predictions, after, deterministic=deterministic)
-    before, now = (
-        (int(one.predictions[example]), int(one.radii[example])) for one in (clean, after)
-    )
-    return Replayed(told, size, before, now, bool(changed[example]))
+    clean = pointwise(victim.certify(victim.evidence(CLEAN, everybody), threat))
+    before = int(clean.predictions[example]), int(clean.radii[example])
+    tests, place = (everybody, example) if deterministic else (alone, 0)
+    try:
+        after = pointwise(victim.certify(victim.evidence(poisoning, tests), threat))
+    except NOT_ITS_FAULT:
+        raise
+    except (Exception, SystemExit) as error:  # of a plugin: it has no prediction
+        return Replayed(told, size, before, (ABSTAIN, ABSTAIN), True, describe(error))
+    changed = turned(np.full(len(tests), before[0]), after, deterministic=deterministic)
+    now = int(after.predictions[place]), int(after.radii[place])
+    return Replayed(told, size, before, now, bool(changed[place]))

@@ -6,21 +6,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.attacking.assault import Assault, Order, Outcome, attacks_on
+from harness.attacking.assault import Assault, Order, Outcome, attacks_on, made_attacks
 from harness.attacking.choose import WEAK, sampled, weakest
 from harness.attacking.keeping import Kept
 from harness.attacking.verdict import pointwise
 from harness.attacking.victim import CLEAN, Victim
 from harness.attacks.names import ADAPTIVE, OWN
-from harness.errors import HarnessError, UsageError, unknown
+from harness.errors import ClusterError, NoSpaceError, RunFolderError, UsageError, unknown
 from harness.results.folder import open_run
 from harness.results.pointwise import Pointwise, load_pointwise
 from harness.running.cluster.connecting import NOWHERE, Where, connected, supplied
-from harness.running.containment import CellLog, contained
+from harness.running.containment import CellLog, contained, describe
 from harness.running.task import Inputs
 
 if TYPE_CHECKING:
@@ -61,16 +61,21 @@ class Wishes:
 
     def check(self, registry: Registry) -> None:
         """Raises UsageError for what is not allowed."""
-        if self.examples is not None and self.examples < 1:
-            raise UsageError(f"examples={self.examples} is not allowed; wanted 1 or more, or all")
-        if not self.seconds > 0:
-            raise UsageError(f"budget={self.seconds:g} is not allowed; wanted seconds above 0")
-        if self.seed < 0:
-            raise UsageError(f"seed={self.seed} is not allowed; wanted 0 or more")
+        n, seconds, seed = self.examples, self.seconds, self.seed
+        if n is not None and not (_is(int, n) and n >= 1):
+            raise UsageError(f"examples={n!r} is not allowed; wanted 1 or more, or all")
+        if not (_is((int, float), seconds) and seconds > 0):
+            raise UsageError(f"budget={seconds!r} is not allowed; wanted seconds above 0")
+        if not (_is(int, seed) and seed >= 0):
+            raise UsageError(f"seed={seed!r} is not allowed; wanted 0 or more")
         known = [OWN, *registry.attacks.entries, ADAPTIVE]
         for name in self.attacks:
             if name not in known:
                 raise unknown("attack", name, known)
+
+
+def _is(kind: Any, value: object) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 @dataclass
@@ -90,9 +95,10 @@ class Siege:
     """By the label of a cell that could not be attacked, why."""
 
     def __post_init__(self) -> None:
-        self._attacks = {
-            name: entry.value() for name, entry in self.registry.attacks.entries.items()
-        }
+        self._attacks, broken = made_attacks(self.registry)
+        for name, why in broken.items():
+            if not self.wishes.attacks or name in self.wishes.attacks:
+                self.note(f"attack {name} cannot be made: {why}")
 
     def carry_out(self) -> None:
         """Attacks what has not been attacked yet, and keeps each result as soon as it is there."""
@@ -160,11 +166,10 @@ class Siege:
                 for threat in threats:
                     assault = Assault(victim, self._attacks)
                     self._threat(assault, missing[threat], rivals, kept, there)
-        except HarnessError:
+        except (NoSpaceError, RunFolderError, ClusterError):
             raise
-        except Exception as failed:  # of a plugin: the other cells go on
-            error = " ".join(f"{type(failed).__name__}: {failed}".split())
-            self.failures[label] = error
+        except (Exception, SystemExit) as failed:  # of a plugin: the other cells go on
+            error = self.failures[label] = describe(failed)
         self.progress.finish(label, time.perf_counter() - start, error)
         kept.flush()
 

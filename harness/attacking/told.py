@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from harness.attacking.verdict import REPEATS
+from harness.attacking.verdict import REPEATS, chance
 from harness.results.attacks import (
     ATTACK_COLUMNS,
     JOINT_COLUMNS,
@@ -92,8 +92,8 @@ def said_of(row: Attacked | JointAttacked, result: RunResult) -> str:
         )
     alpha = _alpha(row.defense, row.threat, result)
     if alpha:
-        chance = alpha + alpha ** (REPEATS + 1)
-        text += f" (also with {REPEATS} other seeds; by accident with probability {chance:.2g})"
+        probable = f"{chance(alpha):.2g}"
+        text += f" (also with {REPEATS} other seeds; by accident with probability {probable})"
     if row.poisoning:
         text += f"; again: harness attack --replay {result.folder / row.poisoning}"
     return text

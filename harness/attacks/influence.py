@@ -32,21 +32,21 @@ class Influence(Attack):
     def poison(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
         if "order" not in target.notes:
             target.notes["order"] = _order(target, threat)
-        order: NDArray[np.int64] = target.notes["order"]
+        order, labels = target.notes["order"]
         victims = order[:r]
         if not len(victims):
             return None
         if threat is Threat.DELETE:
             return Poisoning.delete(victims)
-        y, rival = target.data.y_train[victims], target.rivals[0]
-        labels = np.where(y == rival, target.predicted, rival)
         if threat is Threat.LABEL_FLIP:
-            return Poisoning.flip(victims, labels)
-        return Poisoning.replace(victims, target.x[None], rival)
+            return Poisoning.flip(victims, labels[:r])
+        return Poisoning.replace(victims, target.x[None], target.rivals[0])
 
 
-def _order(target: Target, threat: Threat) -> NDArray[np.int64]:
-    """The training examples whose loss helps the rival, the most helpful first."""
+def _order(target: Target, threat: Threat) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The training examples whose loss helps the rival, the most helpful first; and the label that
+    each does most harm with: the rival's, or, where it pulls away from its label, the predicted.
+    """
     a = _influence(target)
     y = target.data.y_train
     supports = (y == target.predicted).astype(float) - (y == target.rivals[0])
@@ -55,7 +55,8 @@ def _order(target: Target, threat: Threat) -> NDArray[np.int64]:
     else:
         gain = a * supports
     order = np.argsort(-gain, kind="stable")
-    return np.asarray(order[gain[order] > 0])
+    order = np.asarray(order[gain[order] > 0])
+    return order, np.where(a[order] > 0, target.rivals[0], target.predicted)
 
 
 def _influence(target: Target) -> NDArray[np.float64]:

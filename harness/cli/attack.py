@@ -111,12 +111,17 @@ def command(run: Path | None, replay: Path | None, **chosen: Any) -> None:
         _replay(replay, chosen)
         return
     from harness.api import attack
+    from harness.attacking.session import Wishes
     from harness.attacking.told import said_of
     from harness.errors import UsageError
+    from harness.plugins.registry import load_registry
     from harness.results.reader import load_run
 
     defenses, output = chosen.pop("defenses"), chosen.pop("output")
     dataset, data_root = chosen.pop("dataset"), chosen["data_root"]
+    # What is wrong is said before anything is trained.
+    registry, examples = load_registry(), _examples(chosen["examples"])
+    Wishes(examples, (), chosen["attacks"], (), chosen["budget"], chosen["seed"]).check(registry)
     if run is None and not defenses:
         raise UsageError("nothing to attack: name a run's folder, or a defense with -d")
     if run is not None and (dataset is not None or output is not None):
@@ -128,7 +133,7 @@ def command(run: Path | None, replay: Path | None, **chosen: Any) -> None:
         run,
         cells=defenses,
         threats=chosen["threats"] or None,
-        examples=_examples(chosen["examples"]),
+        examples=examples,
         attacks=chosen["attacks"],
         budget=chosen["budget"],
         seed=chosen["seed"],
@@ -189,6 +194,12 @@ def _print(found: Attacks) -> None:
 
     for line in lines(found):
         click.echo(line)
+    if not found.rows and not found.joint:
+        click.echo(
+            "nothing was attacked: no cell has a radius under these threats, of a test "
+            "example that is predicted rightly"
+        )
+        return
     click.echo(f"\nattacks: {found.folder / 'attacks.csv'}")
     click.echo(f"report: {found.folder / 'report.html'}")
 
@@ -202,9 +213,12 @@ def _replay(file: Path, chosen: Any) -> None:
     found = replay(file, load_registry(), device, data_root=chosen["data_root"])
     told = found.told
     click.echo(f"{told['defense']}, {told['threat']}, test example {told['example']}")
-    for name, (label, radius) in (("clean", found.before), ("poisoned", found.after)):
+    sides = [("clean", found.before), ("poisoned", found.after)]
+    for name, (label, radius) in sides[: 1 if found.failure else 2]:
         proved = f"radius {radius:,}" if radius >= 0 else "nothing proved"
         click.echo(f"  trained on the {name} set: predicts {label}, {proved}")
+    if found.failure:
+        click.echo(f"  it fails on the poisoned set: {found.failure}")
     outcome = "turns it" if found.turned else "does not turn it"
     click.echo(f"  {told['attack']} with {found.size:,} {outcome}")
     if found.refuted:

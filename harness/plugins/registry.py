@@ -277,11 +277,19 @@ def _features(item: Any) -> str | None:
 
 def _attack(item: Any) -> str | None:
     from harness.attacks.base import Attack
-    from harness.attacks.names import OWN
+    from harness.attacks.names import ADAPTIVE, OWN
+    from harness.threats import Threat
 
-    taken = getattr(item, "name", None) == OWN
-    wrong = f"the name {OWN!r} stands for a defense's own attack; choose another" if taken else None
-    return _subclass_of(Attack, "summary")(item) or wrong
+    wrong = _subclass_of(Attack, "summary")(item)
+    if wrong:
+        return wrong
+    meant = {OWN: "a defense's own attack", ADAPTIVE: "the attack that watches any defense"}
+    if item.name in meant:
+        return f"the name {item.name!r} stands for {meant[item.name]}; choose another"
+    threats = item.threats
+    if not isinstance(threats, set | frozenset) or not all(isinstance(t, Threat) for t in threats):
+        return f"{item.__qualname__} has threats {threats!r}; wanted a set of Threat"
+    return None
 
 
 def _command(item: Any) -> str | None:

@@ -33,18 +33,18 @@ class Shown(Protocol):
 class PlainProgress:
     """A line when a cell begins and one when it ends, on what is standard error now.
 
-    While a cell runs, ``sys.stderr`` is its log.
+    While a cell runs, ``sys.stderr`` is its log. ``of``: what a cell consists of.
     """
 
-    def __init__(self) -> None:
-        self._stream = sys.stderr
+    def __init__(self, of: str = "base models") -> None:
+        self._stream, self._of = sys.stderr, of
 
     def _say(self, text: str) -> None:
         click.echo(text, file=self._stream)
 
     def start(self, cell: str, total: int, done: int) -> None:
         kept = f", {done:,} of them from before" if done else ""
-        self._say(f"{cell}: {total:,} base models{kept}")
+        self._say(f"{cell}: {total:,} {self._of}{kept}")
 
     def advance(self, models: int) -> None:
         pass
@@ -104,11 +104,13 @@ def _escaped(text: str) -> str:
 
 
 @contextmanager
-def show_progress() -> Iterator[Shown]:
-    """Bars on a terminal, plain lines on standard error where there is none."""
+def show_progress(of: str = "base models") -> Iterator[Shown]:
+    """Bars on a terminal, plain lines on standard error where there is none; ``of``: what is told
+    of, so many for each cell.
+    """
     console = Console(file=sys.stderr)  # as it is now: while a cell runs, it is the cell's log
     if not console.is_terminal:
-        yield PlainProgress()
+        yield PlainProgress(of)
         return
     # A long label leaves the numbers beside it their room.
     label = Column(no_wrap=True, overflow="ellipsis", max_width=max(24, console.width - 56))

@@ -104,6 +104,18 @@ class Inputs:
         """
         return self.plan.dataset.files is not None and (name, "train") not in self._made
 
+    def check_room(self, name: str, n: int, d: int) -> None:
+        """Raises UsageError where n training examples of d numbers, and a copy, do not fit in
+        memory: of a mapped data set there may be any number.
+        """
+        needed, free = 2 * n * d * 4, free_memory()
+        if free is not None and needed > free:
+            raise UsageError(
+                f"{name} of all {n:,} training examples take {needed / 1e9:.3g} GB of memory while "
+                f"they are made, and {free / 1e9:.3g} GB are free; bagging needs those alone that "
+                "it draws"
+            )
+
     def made_of_rows(self, name: str, make: Make, rows: NDArray[np.int64]) -> Tensor:
         """What ``make`` makes of the training examples ``rows`` (any shape) of a mapped data set:
         (*rows.shape, ...). Each is read and made once, however often it is drawn.
@@ -155,19 +167,6 @@ def _sum(tensor: Tensor) -> tuple[int, int]:
     if tensor.device.type != "cpu":
         return tensor._version, 0
     return tensor._version, zlib.crc32(tensor.contiguous().view(-1).numpy().view(np.uint8).data)
-
-
-def _check_room(name: str, n: int, d: int) -> None:
-    """Raises UsageError where n training examples of d numbers, and a copy, do not fit in memory:
-    of a mapped data set there may be any number.
-    """
-    needed, free = 2 * n * d * 4, free_memory()
-    if free is not None and needed > free:
-        raise UsageError(
-            f"{name} of all {n:,} training examples take {needed / 1e9:.3g} GB of memory while "
-            f"they are made, and {free / 1e9:.3g} GB are free; bagging needs those alone that it "
-            "draws"
-        )
 
 
 class BlockTask(Task):
@@ -230,7 +229,7 @@ class BlockTask(Task):
             self._making += time.perf_counter() - start
             return self._inputs.made_of_rows(name, make, rows), x_test
         if self._inputs.by_rows(name):
-            _check_room(name, self.shape.n_train, count())
+            self._inputs.check_room(name, self.shape.n_train, count())
         (x, x_test), self.shared[name] = self._inputs.made(name, make)
         self._making += time.perf_counter() - start
         return x if rows is None else x[rows], x_test
