@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from harness.certificates import DETERMINISTIC, Certificate, Guarantee
+from harness.datasets.poisoning import Poisoning
 from harness.defense import (
     Arrays,
     Defense,
@@ -22,6 +23,7 @@ from harness.defense import (
     Lookup,
     Parameters,
     Shape,
+    Target,
     Task,
     certify_field,
     features_field,
@@ -41,6 +43,8 @@ from harness.threats import Threat, Unit, cost, covered
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from harness.learners.base import Learner
 
 
 class SsDpaParameters(Parameters):
@@ -89,8 +93,15 @@ class SsDpa(Defense[SsDpaParameters]):
 
     def gather(self, task: Task) -> Arrays:
         """``votes`` (e, c) and what else DPA leaves, ``preferences``, ``costs`` and the like."""
+        learner = task.learner(self.params.learner)
+        inputs, parts = self._prepared(task, learner)
+        return counted(task, learner, inputs, parts, self.params.certificate)
+
+    def _prepared(
+        self, task: Task, learner: Learner
+    ) -> tuple[tuple[Tensor, Tensor], list[NDArray[np.int64]]]:
+        """What models see of training and test examples, and the training examples of each part."""
         p = self.params
-        learner = task.learner(p.learner)
         if learner.images and p.representation != "none":
             raise UsageError(
                 f"ss-dpa: learner={p.learner} needs images, and representation={p.representation} "
@@ -102,7 +113,7 @@ class SsDpa(Defense[SsDpaParameters]):
             parts = balanced_parts(digest, task.y_train, p.n_models)
             if p.representation == "diffusion":
                 inputs = _represented(inputs, digest)
-        return counted(task, learner, inputs, parts, p.certificate)
+        return inputs, parts
 
     def guarantee(self, alpha: float) -> Guarantee:
         return DETERMINISTIC
@@ -112,6 +123,16 @@ class SsDpa(Defense[SsDpaParameters]):
         simple = certified(self.params.election, evidence, threat, Unit.LABEL)
         simple = strengthened(self.params.certificate, evidence, simple, Unit.LABEL)
         return against_one(self.params, evidence, simple, cost(Unit.LABEL, threat))
+
+    def attack(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
+        """The parts that are cheapest to turn."""
+        from harness.defenses.partition.ss_dpa_attack import best_flips, poisoning
+
+        if "flips" not in target.notes:
+            task = target.task()
+            learner = task.learner(self.params.learner)
+            target.notes["flips"] = best_flips(target, learner, *self._prepared(task, learner))
+        return poisoning(target.notes["flips"], r)
 
 
 def _represented(

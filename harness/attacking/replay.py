@@ -111,7 +111,9 @@ def replay(
     except NOT_ITS_FAULT:
         raise
     except (Exception, SystemExit) as error:  # of a plugin: it has no prediction
-        return Replayed(told, size, before, (ABSTAIN, ABSTAIN), turned=True, failure=describe(error))
+        return Replayed(
+            told, size, before, (ABSTAIN, ABSTAIN), turned=True, failure=describe(error)
+        )
     changed = turned(np.full(len(tests), before[0]), after, deterministic=deterministic)
     now = int(after.predictions[place]), int(after.radii[place])
     return Replayed(told, size, before, now, bool(changed[place]))
