@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,4 +144,5 @@ def _cell(
         raise UsageError(
             "its code, a library or the device changed since the run: run its command again first"
         )
-    return cell
+    # Of an object, the manifest tells the parameters as they were settled: features, say.
+    return replace(cell, label=str(entry["label"]), group=str(entry.get("group") or entry["label"]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.attacking.assault import Assault, Order, Outcome, attacks_on, made_attacks
 from harness.attacking.choose import WEAK, sampled, weakest
+from harness.attacking.joint_session import JointSiege, Limits
 from harness.attacking.keeping import Kept
 from harness.attacking.verdict import pointwise
 from harness.attacking.victim import CLEAN, Victim
@@ -121,6 +122,8 @@ class Siege:
         found = load_pointwise(self.again.result)
         with open_run(folder, manifest["plan"], fresh=False, widen=True) as opened:
             kept = Kept(opened, self.again, found)
+            limits = Limits(self._attacks, self.wishes.attacks, self.wishes.seconds)
+            joint = JointSiege(self.again, opened, limits, self.progress, self.note)
             inputs = Inputs(self.again.plan, self.device, self.store)
             self.failures |= self.again.refused
             for label, why in self.again.refused.items():
@@ -128,6 +131,7 @@ class Siege:
             try:
                 for cell in self.again.cells:
                     self._cell(cell, inputs, found, kept, there)
+                    joint.cell(Victim(inputs, self.registry, cell), self._threats(), self.failures)
             finally:
                 kept.flush()
 

@@ -92,15 +92,18 @@ def said_of(row: Attacked | JointAttacked, result: RunResult) -> str:
         )
     alpha = _alpha(row.defense, row.threat, result)
     if alpha:
-        probable = f"{chance(alpha):.2g}"
-        text += f" (also with {REPEATS} other seeds; by accident with probability {probable})"
+        accident = 2 * alpha if isinstance(row, JointAttacked) else chance(alpha)
+        text += f" (also with {REPEATS} other seeds; by accident with probability {accident:.2g})"
     if row.poisoning:
         text += f"; again: harness attack --replay {result.folder / row.poisoning}"
     return text
 
 
 def lines(found: Attacks) -> list[str]:
-    """What was reached, a line for each defense and threat: medians over the sampled examples."""
+    """What was reached, a line for each defense and threat: medians over the sampled examples.
+
+    And what joint attacks left of the accuracy, a line for each r.
+    """
     groups: dict[tuple[str, str], dict[int, list[Attacked]]] = {}
     for row in found.rows:
         if row.chosen == SAMPLED:
@@ -123,10 +126,16 @@ def lines(found: Attacks) -> list[str]:
                 names.most_common(1)[0][0] if reached < math.inf else "",
             ]
         )
-    if len(table) == 1:
-        return []
+    joint = [["defense", "threat", "at once: r", "proved", "left", "by"]]
+    for one in found.joint:
+        numbers = f"{one.r:,}", f"{one.certified_accuracy:.4f}", f"{one.reached:.4f}"
+        joint.append([one.defense, one.threat, *numbers, one.attack])
+    both = [_aligned(some, {0, 1, len(some[0]) - 1}) for some in (table, joint) if len(some) > 1]
+    return [*both[0], "", *both[1]] if len(both) == 2 else [line for some in both for line in some]
+
+
+def _aligned(table: list[list[str]], left: set[int]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    left = {0, 1, 6}
     return [
         "  ".join(
             text.ljust(width) if i in left else text.rjust(width)

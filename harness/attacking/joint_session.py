@@ -1,0 +1,258 @@
+"""Attacking a run's cells that are about the whole test set, and keeping what is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.attacking.aim import OutOfTime
+from harness.attacking.joint import Joint, Shape
+from harness.certificates import Kind
+from harness.errors import HarnessError
+from harness.results.attacks import (
+    POISONINGS,
+    JointAttacked,
+    read_joint_attacks,
+    write_joint_attacks,
+)
+from harness.results.files import npz_bytes
+from harness.results.reader import accuracy_at
+from harness.running.containment import CellLog, contained
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.attacking.again import Again
+    from harness.attacking.victim import Victim
+    from harness.attacks.base import Attack
+    from harness.datasets.poisoning import Poisoning
+    from harness.results.cells import Cell
+    from harness.results.folder import RunFolder
+    from harness.running.task import Progress
+    from harness.threats import Threat
+
+_FALLEN = (0.9, 0.75, 0.5, 0.25)
+"""Fractions of the clean accuracy: the last r at which that much is proved is attacked."""
+_BEYOND = (1, 2, 4, 8)
+"""And these multiples of the first r at which nothing is proved, until ``_ENOUGH`` is left."""
+_ENOUGH = 0.25
+_AFTER_FIRST = 3
+"""Layouts that are tried at each r after the first: those that left least at the one before."""
+_SAME = 1e-9
+
+
+def sizes(curve: pd.DataFrame, clean: float, most: int) -> list[int]:
+    """The r at which a cell is attacked, rising, from 1 to ``most``; ``curve``: what is proved."""
+    proved = [r for r in range(1, 1 + int(curve["r"].max())) if accuracy_at(curve, r) > 0]
+    first = len(proved) + 1
+    rs = {first * k for k in _BEYOND}
+    values = [accuracy_at(curve, r) for r in proved]
+    for part in _FALLEN:
+        rs.add(sum(value >= part * clean for value in values))
+    rs.add(len(proved))
+    return sorted(r for r in rs if 1 <= r <= most)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """``attacks``: by name, ``wanted`` those of them that are tried, all where empty; ``seconds``:
+    what each cell and threat may take.
+    """
+
+    attacks: Mapping[str, Attack]
+    wanted: tuple[str, ...]
+    seconds: float
+
+
+@dataclass
+class JointSiege:
+    """The joint attacks on one run, each cell under one threat after another.
+
+    ``note``: told what the user should know. Rows that are there hold as long as the run proves at
+    their r what it proved then.
+    """
+
+    again: Again
+    folder: RunFolder
+    limits: Limits
+    progress: Progress
+    note: Callable[[str], None]
+    _rows: dict[tuple[str, str, int], JointAttacked] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        told = self.again.result.summary
+        self._told = {
+            (str(row["defense"]), str(row["threat"])): row
+            for _, row in told.iterrows()
+            if row["kind"] in (Kind.COLLECTIVE.value, Kind.EXPECTED_ACCURACY.value)
+        }
+        for row in read_joint_attacks(self.folder.path):
+            of = row.defense, row.threat
+            if of in self._told:
+                proved = accuracy_at(self._curve(*of), row.r)
+                if abs(proved - row.certified_accuracy) < _SAME:
+                    self._rows[*of, row.r] = row
+
+    def cell(
+        self, victim: Victim, threats: Sequence[Threat], failures: MutableMapping[str, str]
+    ) -> None:
+        """Attacks what has not been attacked yet. Why a cell fails on clean data is told in
+        ``failures``, by its label.
+        """
+        cell = victim.cell
+        for threat in threats:
+            if (cell.label, threat.value) not in self._told:
+                continue
+            told = self._told[cell.label, threat.value]
+            curve = self._curve(cell.label, threat.value)
+            clean = float(told["clean_accuracy"])
+            rs = sizes(curve, clean, victim.data.domain.n_public)
+            kept = [r for r in rs if (cell.label, threat.value, r) in self._rows]
+            name, start = f"{cell.label}, {threat}: all at once", time.perf_counter()
+            self.progress.start(name, len(rs), len(kept))
+            error = None
+            try:
+                if len(kept) < len(rs):
+                    self._threat(victim, threat, rs, clean)
+            except HarnessError:
+                raise
+            except Exception as failed:  # of a plugin: the other cells go on
+                error = " ".join(f"{type(failed).__name__}: {failed}".split())
+                failures[cell.label] = error
+            self.progress.finish(name, time.perf_counter() - start, error)
+
+    def flush(self) -> None:
+        """Writes the table."""
+        labels = [cell["label"] for cell in self.again.result.cells]
+        threats = self.again.result.threats
+        write_joint_attacks(
+            self.folder,
+            sorted(
+                self._rows.values(),
+                key=lambda row: (labels.index(row.defense), threats.index(row.threat), row.r),
+            ),
+        )
+
+    def _curve(self, label: str, threat: str) -> pd.DataFrame:
+        table = self.again.result.curves
+        return table[(table["defense"] == label) & (table["threat"] == threat)]
+
+    def _threat(self, victim: Victim, threat: Threat, rs: Sequence[int], clean: float) -> None:
+        ends = time.monotonic() + self.limits.seconds
+        label = victim.cell.label
+        with contained(CellLog()):
+            joint = Joint(victim, threat, self.limits.attacks, self.limits.wanted)
+            now = joint.clean_accuracy
+        if abs(now - clean) > _SAME:
+            self.note(
+                f"{label}, {threat}: trained again on the clean set, its accuracy is {now:.4f} and "
+                f"was {clean:.4f}; nothing is said of it"
+            )
+            return
+        shapes: list[Shape] = joint.shapes()
+        beyond = [r for r in rs if accuracy_at(self._curve(label, threat.value), r) <= 0]
+        for done, r in enumerate(rs):
+            row = self._rows.get((label, threat.value, r))
+            if row is None:
+                left = ends - time.monotonic()
+                if left <= 0:
+                    self.note(
+                        f"{label}, {threat}: {self.limits.seconds:g} s are over; "
+                        f"{done} of {len(rs)} sizes"
+                    )
+                    break
+                with contained(CellLog()):
+                    tried = self._tried(
+                        joint, shapes, r, time.monotonic() + left / (len(rs) - done)
+                    )
+                if not tried:
+                    continue
+                shapes = [one.shape for one in tried][:_AFTER_FIRST]
+                row = self._keep(joint, r, tried)
+                self.progress.advance(1)
+            if r in beyond and row.reached <= _ENOUGH * clean:
+                break
+        for text in joint.errors.values():
+            self.note(f"{label}, {threat}: {text}")
+
+    def _tried(self, joint: Joint, shapes: Sequence[Shape], r: int, ends: float) -> list[_Tried]:
+        """What each layout leaves, the least first; at least one is tried, whatever the time."""
+        found: list[_Tried] = []
+        for shape in shapes:
+            if found and time.monotonic() > ends:
+                break
+            start, trained = time.perf_counter(), joint.victim.trainings
+            try:
+                poisoning = joint.poisoning(shape, r, ends if found else float("inf"))
+            except OutOfTime:
+                break
+            if poisoning is None:
+                continue
+            try:
+                left = joint.left(poisoning)[0]
+            except Exception as failed:  # of a plugin: no certificate excludes that it fails
+                text = " ".join(f"{type(failed).__name__}: {failed}".split())
+                self.note(f"{joint.victim.cell.label}, r = {r:,}: fails when poisoned: {text}")
+                continue
+            trainings = joint.victim.trainings - trained
+            found.append(_Tried(shape, poisoning, left, trainings, time.perf_counter() - start))
+        return sorted(found, key=lambda one: one.left)
+
+    def _keep(self, joint: Joint, r: int, tried: Sequence[_Tried]) -> JointAttacked:
+        """The row of r, of the layout that leaves least."""
+        cell, threat, best = joint.victim.cell, joint.threat.value, tried[0]
+        told = self._told[cell.label, threat]
+        proved = accuracy_at(self._curve(cell.label, threat), r)
+        reached = best.left
+        if reached < proved - _SAME and not joint.refutes(best.poisoning, r):
+            self.note(
+                f"{cell.label}, {threat}, r = {r:,}: {reached:.4f} is left and {proved:.4f} is "
+                "proved, which may be chance"
+            )
+            reached = proved
+        file = f"{POISONINGS}/{cell.stem}-{threat}-joint-{r}.npz"
+        meta = self._meta(cell, threat, best, r) | {"certified": proved, "reached": reached}
+        self.folder.write(file, npz_bytes(best.poisoning.arrays(), meta))
+        row = JointAttacked(
+            cell.label,
+            str(told["certificate"]),
+            threat,
+            best.shape.attack,
+            r,
+            proved,
+            reached,
+            sum(one.trainings for one in tried),
+            round(sum(one.seconds for one in tried), 4),
+            file,
+        )
+        self._rows[cell.label, threat, r] = row
+        self.flush()
+        return row
+
+    def _meta(self, cell: Cell, threat: str, best: _Tried, r: int) -> dict[str, Any]:
+        manifest = self.again.result.manifest
+        return {
+            "defense": cell.label,
+            "dataset": self.again.data.name,
+            "digest": self.again.data.digest,
+            "seed": int(manifest["seed"]),
+            "alpha": float(manifest["alpha"]),
+            "cell_seed": cell.seed,
+            "cell_alpha": cell.alpha,
+            "threat": threat,
+            "r": r,
+            "attack": best.shape.attack,
+        }
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What one layout came to at one r."""
+
+    shape: Shape
+    poisoning: Poisoning
+    left: float
+    trainings: int
+    seconds: float

@@ -1,0 +1,116 @@
+"""One poisoned set against all test examples: what is left, and what does not hold is refuted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import harness
+from harness.attacking.joint import mean_upper
+from harness.attacking.together import merged
+from harness.certificates import AccuracyCertificate, CollectiveCertificate
+from harness.datasets.poisoning import Poisoning
+from harness.defenses.dp.defense import DifferentialPrivacy
+from harness.defenses.partition.dpa import Dpa
+from harness.threats import Threat
+
+
+@dataclass(frozen=True)
+class TooMuch(CollectiveCertificate):
+    def certified_accuracy(self, labels, r):
+        return np.full(len(np.atleast_1d(r)), self.clean_accuracy(labels)) * (np.array(r) < 60)
+
+    def last_radius(self, labels):
+        return 59
+
+
+@dataclass(frozen=True)
+class TooSure(AccuracyCertificate):
+    def certified_accuracy(self, labels, r):
+        return np.full(len(np.atleast_1d(r)), self.clean_accuracy(labels)) * (np.array(r) < 190)
+
+    def last_radius(self, labels):
+        return 189
+
+
+class UnsoundParts(Dpa):
+    name = "unsound-parts"
+
+    def certify(self, evidence, threat, alpha):
+        found = super().certify(evidence, threat, alpha)
+        values = (found.method, found.threat, found.guarantee, found.predictions, found.radii)
+        return TooMuch(*values, found.turned)
+
+
+class UnsoundPrivacy(DifferentialPrivacy):
+    name = "unsound-privacy"
+
+    def certify(self, evidence, threat, alpha):
+        found = super().certify(evidence, threat, alpha)
+        values = (found.method, found.threat, found.guarantee, found.label_probabilities)
+        return TooSure(*values, found.bound)
+
+
+@pytest.fixture(scope="module")
+def small():
+    data = harness.plan("bagging").plan.dataset
+    train = np.random.default_rng(0).choice(data.n_train, 200, replace=False)
+    return harness.Dataset.from_arrays(
+        data.x_train[train],
+        data.y_train[train],
+        data.x_test[:60],
+        data.y_test[:60],
+        label_set=[0, 1],
+        range=(0, 255),
+        n_public=200,
+        name="small",
+    )
+
+
+def attacked(kind, parameters, threat, data, folder):
+    made = kind(kind.Params(**parameters))
+    harness.run([made], dataset=data, threats=threat, output=folder, store="off")
+    return harness.attack(folder, dataset=data, defenses=kind, store="off")
+
+
+PARTS = {"n_models": 15, "certificate": "collective"}
+PRIVACY = {"n_models": 60, "epsilon": 2.0, "examples": "centred"}
+CASES = [
+    (Dpa, UnsoundParts, PARTS, "label-flip"),
+    (DifferentialPrivacy, UnsoundPrivacy, PRIVACY, "insert"),
+]
+
+
+@pytest.mark.parametrize(("sound", "unsound", "parameters", "threat"), CASES)
+def test_what_does_not_hold_is_refuted(sound, unsound, parameters, threat, small, tmp_path):
+    found = attacked(unsound, parameters, threat, small, tmp_path / "run")
+    row = found.refuted[0]
+    assert row.reached < row.certified_accuracy
+    assert (found.folder / row.poisoning).exists()
+
+
+@pytest.mark.parametrize(("sound", "unsound", "parameters", "threat"), CASES)
+def test_what_holds_is_not_and_is_not_attacked_twice(
+    sound, unsound, parameters, threat, small, tmp_path
+):
+    found = attacked(sound, parameters, threat, small, tmp_path / "run")
+    assert len(found.joint) >= 3
+    assert not found.refuted
+    clean = harness.load(found.folder).summary["clean_accuracy"].iloc[0]
+    assert min(row.reached for row in found.joint) < clean - 0.1
+    table = (found.folder / "attacks-joint.csv").read_text()
+    assert harness.attack(found.folder, dataset=small, store="off").joint == found.joint
+    assert (found.folder / "attacks-joint.csv").read_text() == table
+
+
+def test_poisonings_are_merged_up_to_r_and_each_example_changed_once():
+    some = [Poisoning.flip([1, 2], 0), Poisoning.flip([2, 3], 0), Poisoning.flip([4], 0)]
+    whole = merged(some, Threat.LABEL_FLIP, 3)
+    assert whole.flipped.tolist() == [1, 2, 3]
+    assert merged([], Threat.LABEL_FLIP, 3) is None
+
+
+def test_the_bound_on_a_mean_is_that_of_hoeffding():
+    assert mean_upper(0.0, 100, 0.05) == pytest.approx(1 - 0.05 ** (1 / 100))
+    assert mean_upper(1.0, 100, 0.05) == 1
+    assert 0.5 < mean_upper(0.5, 1000, 0.001) <= 0.5 + np.sqrt(np.log(1000) / 2000)
