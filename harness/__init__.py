@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pluggy
 
+    from harness.api import Attacks as Attacks
     from harness.api import Run as Run
+    from harness.api import attack as attack
     from harness.api import certify as certify
     from harness.api import compare as compare
+    from harness.api import list_attacks as list_attacks
     from harness.api import list_datasets as list_datasets
     from harness.api import list_defenses as list_defenses
     from harness.api import list_features as list_features
@@ -49,6 +52,7 @@ _HOMES = {
     "attack": "api",
     "certify": "api",
     "compare": "api",
+    "list_attacks": "api",
     "list_datasets": "api",
     "list_defenses": "api",
     "list_features": "api",

@@ -26,6 +26,7 @@ from harness.foreign.certify import certify as prove
 from harness.foreign.votes import checked_evidence, read_votes
 from harness.plugins.alternatives import expand_all
 from harness.plugins.listing import (
+    list_attacks,
     list_datasets,
     list_defenses,
     list_features,
@@ -56,17 +57,9 @@ if TYPE_CHECKING:
     from harness.defense import Defense
     from harness.running.task import Progress
 
-__all__ = [
-    "Attacks",
-    "Run",
-    "attack",
-    "carry_out",
-    "certify",
-    "compare",
-    "list_datasets",
-    "list_defenses",
-]
-__all__ += ["list_features", "list_learners", "list_suites", "load", "plan", "run", "sweep"]
+__all__ = ["Attacks", "Run", "attack", "carry_out", "certify", "compare", "list_attacks"]
+__all__ += ["list_datasets", "list_defenses", "list_features", "list_learners", "list_suites"]
+__all__ += ["load", "plan", "run", "sweep"]
 
 Cells = str | Path | Suite | Wanted | Sequence[Wanted]
 """What may be compared: see :func:`run`."""

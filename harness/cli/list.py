@@ -12,7 +12,7 @@ Example:
 
 @click.command(epilog=_EPILOG)
 def command() -> None:
-    """What is installed: defenses, datasets, learners, features, suites, threats."""
+    """What is installed: defenses, datasets, learners, features, attacks, suites, threats."""
     from rich.console import Console
     from rich.table import Table
 
@@ -56,6 +56,14 @@ def command() -> None:
         [
             ("auto", "hog for images, else raw: what defenses see unless told otherwise", ""),
             *((n, e.value.summary, e.distribution) for n, e in features.entries.items()),
+        ],
+    )
+    show(
+        "Attacks",
+        [
+            ("own", "what a defense knows for itself, if it does", ""),
+            *((n, e.value.summary, e.distribution) for n, e in registry.attacks.entries.items()),
+            ("adaptive", "single changes that cost most, put together: for unsound proofs", ""),
         ],
     )
     show("Suites", [(n, load_suite(n).summary, "") for n in built_in()])

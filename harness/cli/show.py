@@ -1,4 +1,4 @@
-"""``harness show NAME``: one defense, dataset, learner or features, with its parameters."""
+"""``harness show NAME``: one defense, dataset, learner, features or attack, with what it takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from harness.attacks.base import Attack
     from harness.defense import Defense
     from harness.plugins.registry import Registered
     from harness.plugins.suites import Suite
@@ -28,7 +29,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("name")
 def command(name: str) -> None:
-    """One defense, dataset, learner, features or suite: parameters, threats, paper."""
+    """One defense, dataset, learner, features, attack or suite: parameters, threats, paper."""
     from harness.plugins.registry import load_registry
     from harness.plugins.suites import is_suite, load_suite
 
@@ -45,6 +46,9 @@ def command(name: str) -> None:
     if registry.features.claims(name):
         _part(registry.features[name])
         return
+    if registry.attacks.claims(name):
+        _attack(registry.attacks[name])
+        return
     if is_suite(name):
         _suite(load_suite(name))
         return
@@ -53,6 +57,16 @@ def command(name: str) -> None:
         click.echo(str(broken), err=True)
         raise SystemExit(2)
     raise registry.unknown(name)
+
+
+def _attack(entry: Registered[type[Attack]]) -> None:
+    from harness.threats import Threat
+
+    kind = entry.value
+    click.echo(f"{kind.name}: {kind.summary}")
+    threats = [threat.value for threat in Threat if threat in kind.threats]
+    click.echo(f"threats: {', '.join(threats)}")
+    click.echo(f"from: {entry.distribution}")
 
 
 def _suite(suite: Suite) -> None:

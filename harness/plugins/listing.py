@@ -63,6 +63,11 @@ def list_features() -> pd.DataFrame:
     return _summaries(load_registry().features)
 
 
+def list_attacks() -> pd.DataFrame:
+    """The installed attacks: ``name, summary, distribution``. Defenses bring their own."""
+    return _summaries(load_registry().attacks)
+
+
 def list_suites() -> pd.DataFrame:
     """The suites that come with the harness: ``name, summary, dataset, cells``."""
     suites = [load_suite(name) for name in built_in()]

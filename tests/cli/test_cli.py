@@ -269,7 +269,7 @@ def test_list_and_show_and_doctor() -> None:
     assert "no parameters" in harness("show", "raw").output
     assert "  STEP, STEP, ... (required)" in harness("show", "pipeline").output
     assert (
-        "unknown defense, dataset, learner or features 'hgo'; did you mean hog?"
+        "unknown defense, dataset, learner, features or attack 'hgo'; did you mean hog?"
         in harness("show", "hgo").stderr
     )
     assert harness("show", "npz").exit_code == 0
