@@ -97,7 +97,10 @@ class Search:
                 return
 
     def _again(self, proved: int) -> None:
-        if self.noisy and self.best is not None:
+        """Sizes below the boundary once more, as long as one of them succeeds."""
+        before = None
+        while self.noisy and self.best is not None and self.best.size != before:
+            before = self.best.size
             for fraction in _BELOW:
                 size = int(self.best.size * (1 - fraction))
                 if size > proved:

@@ -187,7 +187,7 @@ def bad(arguments: list[str | Path], message: str) -> None:
         (["run", "--dataset", "npz:/no/such.npz"], "/no/such.npz"),
         (["run", "--device", "gpu"], "unknown device 'gpu'; allowed: cpu, cuda, cuda:N"),
         (["run", "--output", "/proc/nothing"], "cannot write /proc/nothing"),
-        (["show", "bagg"], "defense, dataset, learner or features 'bagg'; did you mean bagging?"),
+        (["show", "bagg"], "features or attack 'bagg'; did you mean bagging?"),
         (["report", "/no/such/run"], "/no/such/run"),
         (["report", "a", "b"], "several runs need --output"),
     ],
