@@ -240,7 +240,10 @@ class EvidenceStore(Blocks):
 
 
 def _blocks(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("*.npz") if not path.name.startswith(".")]
+    try:
+        return [path for path in folder.glob("*.npz") if not path.name.startswith(".")]
+    except FileNotFoundError:  # another process has removed the folder meanwhile
+        return []
 
 
 def _sizes(folder: Path) -> list[os.stat_result]:

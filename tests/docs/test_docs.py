@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import numpy as np
@@ -18,6 +20,7 @@ from harness.certificates import DETERMINISTIC, ESTIMATE, Guarantee
 from harness.cli.program import program
 from harness.plugins.verbs import BUILT_IN
 from harness.proofs.confidence import simuem
+from harness.threats import Threat
 
 ROOT = Path(__file__).parents[2]
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "docs").glob("*.md")}
@@ -119,6 +122,13 @@ def test_commands_do_what_they_say(
     if arguments[0] in ("run", "sweep"):
         output = ["--output", "elsewhere"]  # the last one counts
         assert "elsewhere" in invoke([*arguments, "--dry-run", *output])
+    elif arguments[0] == "attack":  # little of it
+        few = ["--examples", "1", "--budget", "0.1", "-d", "bagging"]
+        if "-d" in arguments:
+            few += ["--dataset", "npz:my-data.npz", "--output", "attacked"]
+            few[5] = "dpa[n_models=9]"
+            arguments = [one.replace("knn", "knn[k=9]") for one in arguments]
+        assert "attacks.csv" in invoke([*arguments, *few])
     else:
         assert invoke(arguments)
 
@@ -201,6 +211,7 @@ def test_exit_codes_of_the_gate(place: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_python_block_is_tested() -> None:
     tested = {"docs/read-a-certificate.md", "docs/sound-preprocessing.md"}
+    tested |= {"docs/attack.md"}
     tested |= {"README.md", "docs/python.md"}  # in a notebook; in test_python_page.py
     tested |= {
         f"docs/add-{part}.md" for part in ("a-defense", "a-learner", "a-dataset", "features")
@@ -217,6 +228,16 @@ def outputs_of(page: str, folder: Path) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.split(f"{mark}\n")
+
+
+def test_the_attack_of_the_page_is_one(place: Path) -> None:
+    (block,) = blocks(text_of("docs/attack.md"), "python")
+    made: dict[str, Any] = {}
+    exec(block, made)
+    (kind,) = made["harness_register_attacks"]()
+    target = SimpleNamespace(nearness=lambda: np.array([4, 2, 0, 1, 3]))
+    assert kind().poison(target, Threat.DELETE, 2).deleted.tolist() == [1, 3]
+    assert kind.threats == {Threat.DELETE}
 
 
 def test_reading_a_certificate_works_on_any_run(place: Path) -> None:
