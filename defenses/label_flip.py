@@ -32,9 +32,9 @@ from harness.defense import (
     features_field,
 )
 from harness.defenses.label_flip_rivals import log_error_against_rivals
-from harness.defenses.linear.influence import ridge_influence
 from harness.errors import UsageError
 from harness.proofs.flips import exact_radius, kl_radius, mean_rule_radius
+from harness.proofs.influence import ridge_influence
 from harness.threats import Threat, Unit, covered
 
 _CHUNK = 2**18

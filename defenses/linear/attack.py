@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from harness.datasets.poisoning import Poisoning
-from harness.defenses.linear.influence import ridge_system
+from harness.proofs.influence import ridge_system
 from harness.proofs.linear_votes import flips_to_each, gains_of_flips
 
 if TYPE_CHECKING:

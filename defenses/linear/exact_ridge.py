@@ -12,8 +12,8 @@ from pydantic import Field
 from harness.certificates import DETERMINISTIC, Guarantee, PointwiseCertificate
 from harness.datasets.poisoning import Poisoning
 from harness.defense import Arrays, Defense, Evidence, Parameters, Target, Task, features_field
-from harness.defenses.linear.influence import ridge_influence
 from harness.defenses.partition.parts import canonical_order, digests
+from harness.proofs.influence import ridge_influence
 from harness.proofs.linear_votes import fewest_flips, radii_of
 from harness.threats import Threat, Unit, covered
 

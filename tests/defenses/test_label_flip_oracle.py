@@ -20,7 +20,7 @@ from harness.defenses.label_flip import (
     LabelFlipParameters,
     log_error_bound,
 )
-from harness.defenses.linear.influence import ridge_influence
+from harness.proofs.influence import ridge_influence
 from harness.threats import Threat
 
 Floats = NDArray[np.float64]

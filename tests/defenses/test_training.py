@@ -184,7 +184,7 @@ def test_label_flip_predicts_and_certifies(tiny: Dataset, registry: Registry) ->
 
 
 def test_the_influence_gives_the_scores_of_ridge_regression(tiny: Dataset) -> None:
-    from harness.defenses.linear.influence import ridge_influence
+    from harness.proofs.influence import ridge_influence
 
     x, x_test = (Raw().compute(part).double() for part in (tiny.x_train, tiny.x_test))
     influence = ridge_influence(x, x_test, 3.0)(slice(0, None)).numpy()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from harness.certificates import PointwiseCertificate
 from harness.defense import Evidence
 from harness.defenses.linear.exact_ridge import ExactRidge, ExactRidgeParameters
-from harness.defenses.linear.influence import Influence, ridge_influence
+from harness.proofs.influence import Influence, ridge_influence
 from harness.threats import Threat
 
 CLOSE = 1e-9
