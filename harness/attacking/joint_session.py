@@ -172,6 +172,8 @@ class JointSiege:
                 shapes = [one.shape for one in tried][:_AFTER_FIRST]
                 row = self._keep(joint, r, tried)
                 self.progress.advance(1)
+                if row is None:
+                    continue
             if r in beyond and row.reached <= _ENOUGH * clean:
                 break
         for text in joint.errors.values():
@@ -200,8 +202,8 @@ class JointSiege:
             found.append(_Tried(shape, poisoning, left, trainings, time.perf_counter() - start))
         return sorted(found, key=lambda one: one.left)
 
-    def _keep(self, joint: Joint, r: int, tried: Sequence[_Tried]) -> JointAttacked:
-        """The row of r, of the layout that leaves least."""
+    def _keep(self, joint: Joint, r: int, tried: Sequence[_Tried]) -> JointAttacked | None:
+        """The row of r, of the layout that leaves least; None where that may be chance."""
         cell, threat, best = joint.victim.cell, joint.threat.value, tried[0]
         told = self._told[cell.label, threat]
         proved = accuracy_at(self._curve(cell.label, threat), r)
@@ -209,9 +211,9 @@ class JointSiege:
         if reached < proved - _SAME and not joint.refutes(best.poisoning, r):
             self.note(
                 f"{cell.label}, {threat}, r = {r:,}: {reached:.4f} is left and {proved:.4f} is "
-                "proved, which may be chance"
+                "proved, which may be chance; it is not kept"
             )
-            reached = proved
+            return None
         file = f"{POISONINGS}/{cell.stem}-{threat}-joint-{r}.npz"
         meta = self._meta(cell, threat, best, r) | {"certified": proved, "reached": reached}
         self.folder.write(file, npz_bytes(best.poisoning.arrays(), meta))

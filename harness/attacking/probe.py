@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.attacking.candidates import Candidates
-from harness.attacking.verdict import pointwise, turned
+from harness.attacking.verdict import NOT_ITS_FAULT, pointwise, turned
 from harness.attacking.victim import Victim
 from harness.datasets.poisoning import Poisoning
 
@@ -140,8 +140,16 @@ class Probe:
         are turned.
         """
         self.trainings += 1
-        evidence = self.victim.evidence(poisoning, self._tests)
-        after = pointwise(self.victim.certify(evidence, self.threat))
+        try:
+            evidence = self.victim.evidence(poisoning, self._tests)
+            after = pointwise(self.victim.certify(evidence, self.threat))
+        except NOT_ITS_FAULT:
+            raise
+        except (Exception, SystemExit):  # of a plugin: there is no prediction any more
+            if self._clean is None:
+                raise
+            nothing = np.full(len(self._tests), -np.inf)
+            return nothing, np.ones(len(self._tests), bool)
         changed = turned(self._before, after, deterministic=self._deterministic)
         votes = evidence.get("votes")
         if votes is None or votes.shape != (len(self._tests), self.victim.data.n_labels):

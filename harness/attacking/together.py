@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from harness.attacking.candidates import near_copy
+from harness.attacks.influence import PENALTY
 from harness.datasets.poisoning import Poisoning
+from harness.proofs.influence import ridge_system, with_constant
 from harness.threats import Threat
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from harness.datasets.base import Dataset
 
     IntArray = NDArray[np.int64]
-
-_PENALTY = 0.01
-"""Of the ridge regression, as a fraction of n: as the linear defenses have it."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +106,9 @@ def _harm(
     if "joint" not in shared:
         spec = str(getattr(victim.defense.params, "features", "auto"))
         x, x_test = victim.task(np.arange(victim.data.n_test)).features(spec)
-        phi, phi_test = (functional.pad(part.double(), (0, 1), value=1.0) for part in (x, x_test))
-        gram = phi.T @ phi
-        gram.diagonal().add_(_PENALTY * victim.data.domain.n_public)
-        shared["joint"] = phi, phi_test, torch.linalg.cholesky(gram)
+        phi, phi_test = with_constant(x), with_constant(x_test)
+        system = ridge_system(phi, PENALTY * victim.data.domain.n_public)
+        shared["joint"] = phi, phi_test, torch.linalg.cholesky(system)
     phi, phi_test, factor = shared["joint"]
     pull = torch.zeros((phi.shape[1], c), dtype=phi.dtype, device=phi.device)
     for labels, sign in ((crowd.rivals, 1.0), (crowd.predicted, -1.0)):

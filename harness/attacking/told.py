@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.attacking.verdict import REPEATS, chance
 from harness.results.attacks import (
-    ATTACK_COLUMNS,
     JOINT_COLUMNS,
-    SAMPLED,
     Attacked,
     JointAttacked,
     read_attacks,
     read_joint_attacks,
 )
+from harness.results.frames import attacks_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,11 +50,7 @@ class Attacks:
         """A row for each attack and test example, columns as in ``attacks.csv``; ``reached`` and
         ``proof_gap`` are missing where no attack succeeded up to ``largest``.
         """
-        import pandas as pd
-
-        rows = [{name: getattr(row, name) for name in ATTACK_COLUMNS} for row in self.rows]
-        table = pd.DataFrame(rows, columns=list(ATTACK_COLUMNS))
-        return table.astype({"reached": "Int64", "proof_gap": "Int64"})
+        return attacks_frame(self.rows)
 
     @property
     def joint_table(self) -> pd.DataFrame:
@@ -97,56 +89,6 @@ def said_of(row: Attacked | JointAttacked, result: RunResult) -> str:
     if row.poisoning and isinstance(row, Attacked):
         text += f"; again: harness attack --replay {result.folder / row.poisoning}"
     return text
-
-
-def lines(found: Attacks) -> list[str]:
-    """What was reached, a line for each defense and threat: medians over the sampled examples.
-
-    And what joint attacks left of the accuracy, a line for each r.
-    """
-    groups: dict[tuple[str, str], dict[int, list[Attacked]]] = {}
-    for row in found.rows:
-        if row.chosen == SAMPLED:
-            groups.setdefault((row.defense, row.threat), {}).setdefault(row.example, []).append(row)
-    table = [["defense", "threat", "examples", "proved", "reached", "ratio", "by"]]
-    for (defense, threat), examples in groups.items():
-        best = {i: min(_reached(row) for row in rows) for i, rows in examples.items()}
-        proved = {i: rows[0].proved for i, rows in examples.items()}
-        ratio = median(best[i] / max(1, proved[i]) for i in examples)
-        names = Counter(min(rows, key=_reached).attack for rows in examples.values())
-        reached = median(best.values())
-        table.append(
-            [
-                defense,
-                threat,
-                f"{len(examples)}",
-                f"{median(proved.values()):,.0f}",
-                f"{reached:,.0f}" if reached < math.inf else "-",
-                f"{ratio:.2f}" if reached < math.inf else "-",
-                names.most_common(1)[0][0] if reached < math.inf else "",
-            ]
-        )
-    joint = [["defense", "threat", "at once: r", "proved", "left", "by"]]
-    for one in found.joint:
-        numbers = f"{one.r:,}", f"{one.certified_accuracy:.4f}", f"{one.reached:.4f}"
-        joint.append([one.defense, one.threat, *numbers, one.attack])
-    both = [_aligned(some, {0, 1, len(some[0]) - 1}) for some in (table, joint) if len(some) > 1]
-    return [*both[0], "", *both[1]] if len(both) == 2 else [line for some in both for line in some]
-
-
-def _aligned(table: list[list[str]], left: set[int]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            text.ljust(width) if i in left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-
-
-def _reached(row: Attacked) -> float:
-    return math.inf if row.reached is None else row.reached
 
 
 def _alpha(defense: str, threat: str, result: RunResult) -> float:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from harness.attacks.base import Attack
 from harness.datasets.poisoning import Poisoning
 from harness.defense import Target
+from harness.proofs.influence import ridge_system, with_constant
 from harness.threats import Threat
 
-_PENALTY = 0.01
+PENALTY = 0.01
 """Of the regression, as a fraction of n: as the linear defenses have it."""
 
 
 class Influence(Attack):
     """What supports the prediction most in a ridge regression on the defense's features.
 
-    The score of a test example is a sum over the training labels, each with its influence
-    a(x) = Phi (Phi^T Phi + lambda I)^-1 phi(x). Those that support the predicted label most are
+    The score of a test example is a sum over the training labels, each with its influence (see
+    :mod:`harness.proofs.influence`). Those that support the predicted label most are
     deleted, relabelled or replaced by copies of the test example with the rival's label.
     """
 
@@ -63,13 +63,11 @@ def _influence(target: Target) -> NDArray[np.float64]:
     """a(x) (n,), in the defense's features."""
     spec = str(getattr(target.defense.params, "features", "auto"))
     x, x_test = target.task().features(spec)
-    phi_test = functional.pad(x_test.double(), (0, 1), value=1.0)
     if "influence" not in target.shared:
-        phi = functional.pad(x.double(), (0, 1), value=1.0)
-        gram = phi.T @ phi
-        gram.diagonal().add_(_PENALTY * target.data.domain.n_public)
-        target.shared["influence"] = phi, torch.linalg.cholesky(gram)
+        phi = with_constant(x)
+        system = ridge_system(phi, PENALTY * target.data.domain.n_public)
+        target.shared["influence"] = phi, torch.linalg.cholesky(system)
     phi, factor = target.shared["influence"]
-    direction = torch.cholesky_solve(phi_test.T, factor)[:, 0]
+    direction = torch.cholesky_solve(with_constant(x_test).T, factor)[:, 0]
     found: NDArray[np.float64] = (phi @ direction).cpu().numpy()
     return found

@@ -190,10 +190,18 @@ def _examples(text: str) -> int | None:
 
 def _print(found: Attacks) -> None:
     """What was reached, a row for each defense and threat."""
-    from harness.attacking.told import lines
+    from harness.cli.output import aligned
+    from harness.report import reached, reached_tables
+    from harness.results.reader import load_run
 
-    for line in lines(found):
-        click.echo(line)
+    told = reached.attacks(load_run(found.folder))
+    if told is not None:
+        for head, rows in (
+            (reached_tables.COLUMNS, reached_tables.rows(told)),
+            (reached_tables.JOINT_COLUMNS, reached_tables.joint_rows(told)),
+        ):
+            for line in aligned([head, *rows], 2) if rows else ():
+                click.echo(line)
     if not found.rows and not found.joint:
         click.echo(
             "nothing was attacked: no cell has a radius under these threats, of a test "

@@ -156,20 +156,11 @@ def _table(left: Sequence[Sequence[str]], right: Sequence[Sequence[str]]) -> lis
     """Both tables side by side if that fits, else one below the other; each row starts with its
     name.
     """
+    from harness.cli.output import aligned
+
     beside = [[*a, *b[1:]] for a, b in zip(left, right, strict=True)]
     for gap in (2, 1):
-        lines = _aligned(beside, gap)
+        lines = aligned(beside, gap)
         if max(map(len, lines)) <= _WIDTH:
             return lines
-    return [*_aligned(left, 2), *_aligned(right, 2)]
-
-
-def _aligned(rows: Sequence[Sequence[str]], gap: int) -> list[str]:
-    """Names to the left and numbers to the right of columns as wide as they need to be."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        (" " * gap).join(
-            [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]  # numbers below numbers
-        )
-        for row in rows
-    ]
+    return [*aligned(left, 2), *aligned(right, 2)]

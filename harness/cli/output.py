@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.plugins.registry import Registry
     from harness.results.cells import Plan
 
@@ -66,3 +68,14 @@ def print_summary(path: Path) -> None:
     for cell in result.manifest["cells"]:
         if cell["status"] == "failed":
             click.echo(f"failed: {cell['label']}: {cell['error']}", err=True)
+
+
+def aligned(rows: Sequence[Sequence[str]], gap: int) -> list[str]:
+    """Names to the left and numbers to the right of columns as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        (" " * gap).join(
+            [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]  # numbers below numbers
+        )
+        for row in rows
+    ]

@@ -50,9 +50,14 @@ def ridge_influence(x: Tensor, x_test: Tensor, penalty: float) -> Influence:
     Both float64. The constant 1 is appended to the features and penalised with them (Rosenfeld et
     al. 2020, section 4.1).
     """
-    phi, phi_test = (functional.pad(features, (0, 1), value=1.0) for features in (x, x_test))
+    phi, phi_test = with_constant(x), with_constant(x_test)
     directions = torch.linalg.solve(ridge_system(phi, penalty), phi_test.T).T
     return Influence(phi, phi_test, directions, penalty)
+
+
+def with_constant(x: Tensor) -> Tensor:
+    """Phi (n, d + 1) float64: the features ``x`` (n, d) and the constant 1."""
+    return functional.pad(x.double(), (0, 1), value=1.0)
 
 
 def ridge_system(phi: Tensor, penalty: float) -> Tensor:

@@ -40,6 +40,7 @@ def attacked(kind, parameters, threat, data, folder):
         ("ByPlace", {"n_models": 14}, "delete"),
         ("LabelInHash", {"n_models": 40}, "label-flip"),
         ("Centred", {"k": 31}, "modify"),
+        ("Fails", {"n_models": 14}, "insert"),
     ],
 )
 def test_a_certificate_that_does_not_hold_is_refuted_without_a_hint(

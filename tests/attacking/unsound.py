@@ -87,6 +87,17 @@ class LabelInHash(Parts):
         return sha256(example.tobytes() + bytes([label])).digest()
 
 
+class Fails(Parts):
+    """Cannot be trained where an example has nothing but highest values."""
+
+    name = "fails"
+
+    def gather(self, task):
+        if (task.x_train.reshape(len(task.x_train), -1) == 255).all(axis=1).any():
+            raise ValueError("no ink")
+        return super().gather(task)
+
+
 class NeighboursParameters(Parameters):
     k: int = Field(1000, ge=1, description="neighbours that vote")
 
