@@ -234,6 +234,9 @@ class Target(Protocol):
     """What an attack remembers from one size to the next: its own for each threat and attack."""
     shared: dict[str, Any]
     """What attacks remember for all test examples and threats of the cell, by names of their own"""
+    expected: int | None
+    """How many examples should do, None where nobody knows. An attack that can tell sets it, and
+    sizes near it are tried before others; what is reached is what training says."""
 
     @property
     def data(self) -> Dataset:

@@ -51,9 +51,11 @@ def poison(target: Target, threat: Threat, r: int, partition: Partition) -> Pois
     Against the rival that takes the fewest examples; it is planned once, for all sizes.
     """
     if "plan" not in target.notes:
-        target.notes["plan"] = _Case.of(target, threat, partition).best()
-    plan: Plan = target.notes["plan"]
-    return plan.poisoning(threat, r)
+        plan = _Case.of(target, threat, partition).best()
+        target.notes["plan"] = plan
+        target.expected = int(plan.cost) if plan.cost < np.inf else None
+    known: Plan = target.notes["plan"]
+    return known.poisoning(threat, r)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,9 @@ def best_flips(
         _against(known, weights, y, c, (a, b), int(votes[a] - votes[b]) + int(a < b))
         for b in target.rivals[:_RIVALS]
     ]
-    return min(plans, key=lambda plan: plan[0])[1]
+    needed, flips = min(plans, key=lambda plan: plan[0])
+    target.expected = needed if needed <= len(y) else None
+    return flips
 
 
 def poisoning(flips: Flips, r: int) -> Poisoning | None:

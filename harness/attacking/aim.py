@@ -49,6 +49,7 @@ class Aim:
     shared: dict[str, Any]
     deadline: float = float("inf")
     notes: dict[str, Any] = field(default_factory=dict)
+    expected: int | None = None
     _arrays: Arrays | None = None
 
     @property

@@ -186,7 +186,9 @@ class Assault:
         """What that attack comes to, and whether time ran out."""
         aim = self.aim(order, deadline)
         start, trained = time.perf_counter(), self.victim.trainings
-        search = Search(lambda r: self._try(aim, name, r), noisy=not aim.deterministic)
+        search = Search(
+            lambda r: self._try(aim, name, r), not aim.deterministic, lambda: aim.expected
+        )
         error, best = "", None
         try:
             most = order.proved if order.weakest else self.victim.data.domain.n_public
@@ -210,22 +212,28 @@ class Assault:
         return attempt, search.ended
 
     def _try(self, aim: Aim, name: str, r: int) -> Tried | None:
-        poisoning: Any  # a plugin may give what it likes
-        if name == OWN:
-            poisoning = aim.defense.attack(aim, aim.threat, r)
-        else:
-            poisoning = self.attacks[name].poison(aim, aim.threat, r)
+        poisoning = self.poisoning(aim, name, r)
         if poisoning is None:
             return None
-        if not isinstance(poisoning, Poisoning):
-            kind = type(poisoning).__name__
-            raise NotAllowed(f"it gives a {kind}; wanted a Poisoning, or None")
-        poisoning.check(self.victim.data, aim.threat, r)
-        size = poisoning.size(aim.threat)
-        if size == 0:
-            return None
         answer = aim.ask(poisoning)
-        return Tried(answer.turned, size, poisoning, answer.failure)
+        return Tried(answer.turned, poisoning.size(aim.threat), poisoning, answer.failure)
+
+    def poisoning(self, aim: Aim, name: str, r: int) -> Poisoning | None:
+        """What that attack makes of at most r examples; None where it has nothing to try.
+
+        Raises NotAllowed for what the threat does not allow, and whatever the attack raises.
+        """
+        made: Any  # a plugin may give what it likes
+        if name == OWN:
+            made = aim.defense.attack(aim, aim.threat, r)
+        else:
+            made = self.attacks[name].poison(aim, aim.threat, r)
+        if made is None:
+            return None
+        if not isinstance(made, Poisoning):
+            raise NotAllowed(f"it gives a {type(made).__name__}; wanted a Poisoning, or None")
+        made.check(self.victim.data, aim.threat, r)
+        return made if made.size(aim.threat) else None
 
 
 def attacks_on(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.attacks.near_copies import near_copy
 from harness.datasets.poisoning import Poisoning
 from harness.threats import Threat
 
@@ -77,24 +78,3 @@ class Candidates:
         else:
             copy = near_copy(self.data, aim.example, place)
             yield Poisoning.replace(victim, copy[None], rival)
-
-
-def near_copy(data: Dataset, example: int, place: int) -> NDArray[Any]:
-    """The test example with the last bit of a value changed, another one for each ``place``.
-
-    The first is the example itself. Values stay within the domain.
-    """
-    copy: NDArray[Any] = data.x_test[example].copy()
-    if place == 0:
-        return copy
-    flat = copy.reshape(-1)
-    at = np.unique(np.random.default_rng(place).integers(flat.size, size=1 + place // flat.size))
-    if copy.dtype == np.uint8:
-        flat[at] ^= 1
-        low, high = data.domain.lowest, data.domain.highest
-        flat[at] = np.where((flat[at] < low) | (flat[at] > high), flat[at] ^ 1, flat[at])
-    else:
-        down = np.nextafter(flat[at], np.float32(data.domain.lowest))
-        up = np.nextafter(flat[at], np.float32(data.domain.highest))
-        flat[at] = np.where(down == flat[at], up, down)
-    return copy

@@ -44,12 +44,16 @@ class Search:
 
     attempt: Callable[[int], Tried | None]
     noisy: bool
+    expected: Callable[[], int | None] = lambda: None
+    """Of how many examples the attack says that they should do, once it was carried out."""
     best: Tried | None = None
     largest: int = 0
     """The largest size that was tried."""
     ended: bool = False
     """Whether time ran out before the search was over."""
     _seen: dict[int, bool] = field(default_factory=dict)
+    _used: dict[int, int] = field(default_factory=dict)
+    """How many examples were changed of so many; 0 where there was no attack of that size."""
 
     def run(self, proved: int, below: int | None, most: int) -> Tried | None:
         """The smallest success that was found, None without one.
@@ -64,26 +68,56 @@ class Search:
         return self.best
 
     def _run(self, proved: int, most: int, below: int | None) -> None:
-        most = most if below is None else min(most, below - 1)
-        if proved >= 1 and most >= 1 and self._succeeds(min(proved, most)):
-            self._bisect(0, min(proved, most))
-            return
-        low, step = min(proved, most), 0
-        first = _NOISY_STEP if self.noisy else _STEP
         if below is not None:  # it is of use only if it takes less than the others
-            if low < most and self._succeeds(most):
-                self._bisect(low, most)
-                self._again(proved)
+            most = min(most, below - 1)
+            if most <= proved or self._succeeds(most):
+                self._up_to(min(proved, most), most)
             return
+        low = min(proved, most)
+        if self._refutes(low):
+            return
+        expected = self.expected()
+        if expected is not None and low < expected <= most:
+            if self._succeeds(expected):
+                self._down(low, expected)
+                self._again(proved)
+                return
+            low = expected
+        self._up(low, most)
+
+    def _up_to(self, proved: int, most: int) -> None:
+        """From ``proved``, unless an attack of that size succeeds, up to what succeeds."""
+        if not self._refutes(proved) and proved < most:
+            self._bisect(proved, most)
+            self._again(proved)
+
+    def _refutes(self, proved: int) -> bool:
+        """Whether an attack of a certified size succeeds; then the smallest is looked for."""
+        if proved < 1 or not self._succeeds(proved):
+            return False
+        self._bisect(0, proved)
+        return True
+
+    def _down(self, fails: int, succeeds: int) -> None:
+        """From a size that succeeds downwards, in steps that are doubled."""
+        step = 1
+        while succeeds - step > fails and self._succeeds(succeeds - step):
+            succeeds, step = self.best.size if self.best else succeeds - step, 2 * step
+        self._bisect(max(fails, succeeds - step), succeeds)
+
+    def _up(self, low: int, most: int) -> None:
+        """From a size that fails upwards, in growing steps."""
+        first = _NOISY_STEP if self.noisy else _STEP
+        start, step = low, 0
         while low < most:
             size = min(most, low + max(1, step))
             if self._succeeds(size):
                 self._bisect(low, size)
-                self._again(proved)
+                self._again(start)
                 return
-            if self.largest < size:  # it has no more to change than it did
+            if 0 < self._used[size] < size:  # it has no more to change than it did
                 return
-            low, step = size, max(2 * step, 1 + int(proved * first))
+            low, step = size, max(2 * step, 1 + int(start * first))
 
     def _bisect(self, fails: int, succeeds: int) -> None:
         near = int(_NEAR * succeeds) if self.noisy else 1
@@ -114,4 +148,5 @@ class Search:
                 if tried.turned and (self.best is None or tried.size < self.best.size):
                     self.best = tried
             self._seen[size] = tried is not None and tried.turned
+            self._used[size] = tried.size if tried is not None else 0
         return self._seen[size]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harness.attacking.candidates import near_copy
 from harness.attacks.influence import PENALTY
+from harness.attacks.near_copies import near_copy
 from harness.datasets.poisoning import Poisoning
 from harness.proofs.influence import ridge_system, with_constant
 from harness.threats import Threat

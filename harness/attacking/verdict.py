@@ -38,6 +38,15 @@ def turned(
     return changed if deterministic else changed & (after.radii > ABSTAIN)
 
 
+def contradicted(
+    before: PointwiseCertificate, after: PointwiseCertificate, r: int
+) -> NDArray[np.int64]:
+    """Test examples that an attack of size ``r`` has turned though their radius is r or more."""
+    deterministic = before.guarantee.kind == "deterministic"
+    changed = turned(before.predictions, after, deterministic=deterministic)
+    return np.flatnonzero(changed & (before.radii >= r))
+
+
 def pointwise(certificate: Certificate) -> PointwiseCertificate:
     """What it says of each test example. Raises UsageError where it says nothing of any."""
     found = certificate.by_example

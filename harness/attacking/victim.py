@@ -45,10 +45,11 @@ class Victim:
     inputs: Inputs
     registry: Registry
     cell: Cell
+    made: Made = field(default_factory=dict, repr=False)
+    """Features of single examples that are known already."""
     trainings: int = 0
     """How often it was trained."""
     _memory: Memory = field(default_factory=Memory, repr=False)
-    _made: Made = field(default_factory=dict, repr=False)
 
     @property
     def data(self) -> Dataset:
@@ -110,7 +111,7 @@ class Victim:
         data = self.poisoned(CLEAN, none)
         n = data.n_train
         inputs = PoisonedInputs(
-            self.inputs, data, np.arange(n + len(x)), new.rows(), none, self._made
+            self.inputs, data, np.arange(n + len(x)), new.rows(), none, self.made
         )
         task = BlockTask(inputs, self.registry, self.cell, range(1), 0, Quiet())
         return task.features(spec, n + np.arange(len(x)))[0]
@@ -129,4 +130,4 @@ class Victim:
 
     def _inputs(self, poisoning: Poisoning, data: Dataset, tests: IntArray) -> PoisonedInputs:
         order = poisoning.order(self.data.n_train)
-        return PoisonedInputs(self.inputs, data, order, poisoning.rows(), tests, self._made)
+        return PoisonedInputs(self.inputs, data, order, poisoning.rows(), tests, self.made)

@@ -16,6 +16,7 @@ def harness_register_attacks() -> Iterable[type[Attack]]:
     """The attacks that come with the harness."""
     from harness.attacks.copies import Copies
     from harness.attacks.influence import Influence
+    from harness.attacks.near_copies import NearCopies
     from harness.attacks.nearest import Nearest
 
-    return [Copies, Nearest, Influence]
+    return [Copies, NearCopies, Nearest, Influence]

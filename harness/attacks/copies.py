@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.attacks.base import Attack
 from harness.datasets.poisoning import Poisoning
@@ -22,21 +25,28 @@ class Copies(Attack):
     threats = frozenset({Threat.INSERT, Threat.MODIFY, Threat.ANY})
 
     def poison(self, target: Target, threat: Threat, r: int) -> Poisoning | None:
-        rival, x = target.rivals[0], target.x[None]
-        if threat is Threat.INSERT:
-            return Poisoning.insert(np.broadcast_to(x, (r, *target.x.shape)), rival)
-        victims = supporters(target)[:r]
-        if threat is Threat.MODIFY:
-            return Poisoning.replace(victims, x, rival) if len(victims) else None
-        # Of those that there are enough of, the others come in addition: a larger training set.
-        more = np.broadcast_to(x, (r - len(victims), *target.x.shape))
-        return Poisoning(
-            replaced=victims,
-            replaced_x=np.broadcast_to(x, (len(victims), *target.x.shape)),
-            replaced_y=np.full(len(victims), rival, np.int64),
-            inserted_x=more,
-            inserted_y=np.full(len(more), rival, np.int64),
-        )
+        return planted(target, threat, np.broadcast_to(target.x, (r, *target.x.shape)))
+
+
+def planted(target: Target, threat: Threat, rows: NDArray[Any]) -> Poisoning | None:
+    """The raw examples ``rows`` (r, ...), labelled as the likeliest rival: inserted, or in the
+    place of as many of the supporters as there are. None where nobody's place could be taken.
+    """
+    rival = target.rivals[0]
+    if threat is Threat.INSERT:
+        return Poisoning.insert(rows, rival)
+    victims = supporters(target)[: len(rows)]
+    m = len(victims)
+    if threat is Threat.MODIFY:
+        return Poisoning.replace(victims, rows[:m], rival) if m else None
+    # Of those that there are enough of, the others come in addition: a larger training set.
+    return Poisoning(
+        replaced=victims,
+        replaced_x=rows[:m],
+        replaced_y=np.full(m, rival, np.int64),
+        inserted_x=rows[m:],
+        inserted_y=np.full(len(rows) - m, rival, np.int64),
+    )
 
 
 def supporters(target: Target) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from harness.certificates import ABSTAIN, PointwiseCertificate
+from harness.attacking.victim import CLEAN
 from harness.errors import UsageError
 from harness.testing.bench import ALPHA
-from harness.testing.campaign import Campaign, contradicted
+from harness.testing.campaign import Campaign
 from harness.testing.certificates import predictions_and_radii
-from harness.testing.data import border_dataset
+from harness.testing.data import border_dataset, mingled_dataset
 from harness.testing.isolation import isolation
 from harness.testing.properties import Property, property_of
+from harness.testing.radius import at_the_radius
 from harness.testing.training import training_can_be_repeated
 from harness.testing.verdicts import NotApplicable, NothingAttacked
 from harness.threats import Threat
@@ -23,12 +21,6 @@ from harness.threats import Threat
 if TYPE_CHECKING:
     from harness.datasets.base import Dataset
     from harness.testing.bench import Bench
-
-_MEANS = {
-    Threat.ANY: (Threat.MODIFY, Threat.INSERT, Threat.DELETE),
-    Threat.MODIFY: (Threat.MODIFY, Threat.LABEL_FLIP),
-}
-"""What an attacker may do, where it is more than the threat's own name."""
 
 _FEW = (2, 3, 10)
 """Base models of the small variants: a lead of few votes shows a tie that was forgotten, and of two
@@ -81,7 +73,7 @@ def _attacks_under(threat: Threat, before: tuple[Property, ...]) -> Property:
             before = variant.certify(threat).by_example
             if before is not None and before.radii.max() >= 1:
                 attacked += _certifies_alike(bench, variant)
-                yield from _at_the_radius(variant, threat, before)
+                yield from at_the_radius(variant, threat, before)
         if not attacked:
             raise NothingAttacked(f"nothing was attacked under {threat}: {_why(bench, threat)}")
 
@@ -102,8 +94,12 @@ def _certifies_alike(bench: Bench, other: Bench) -> bool:
 
 
 def _why(bench: Bench, threat: Threat) -> str:
-    if bench.certify(threat).by_example is None:
-        return "its certificate is not about single test examples, and others are not attacked"
+    certificate = bench.certify(threat)
+    if certificate.by_example is None:
+        return (
+            f"its certificate is about {certificate.kind}, of which a few examples tell nothing; "
+            "harness attack takes the whole test set"
+        )
     return (
         "on the small data sets it certifies no single test example against r = 1, or only in "
         "seconds; set tried_with to parameters that do it quickly"
@@ -147,15 +143,17 @@ def _trains(bench: Bench) -> bool:
     """Whether the defense takes such data at all: some are for bytes, or for two labels."""
     try:
         bench.defense.check(bench.shape)
-        bench.gathered()
+        bench.trained_on(CLEAN)
     except UsageError:
         return False
     return True
 
 
 def _small_datasets() -> tuple[Dataset, ...]:
-    """Two labels of bytes; and four labels of any float32, one of them rare and one absent."""
-    return border_dataset(), border_dataset((1, 3), (2,), 4, floats=True)
+    """Two labels of bytes; four labels of any float32, one of them rare and one absent; and two
+    labels that follow from nothing.
+    """
+    return border_dataset(), border_dataset((1, 3), (2,), 4, floats=True), mingled_dataset()
 
 
 def _variants(bench: Bench) -> list[Bench]:
@@ -169,63 +167,3 @@ def _variants(bench: Bench) -> list[Bench]:
         made += [next((one for one in many if one is not None), None)]
     others = [one for one in made if one is not None and one.label != bench.label]
     return [bench, *(others or [bench])]
-
-
-def _at_the_radius(bench: Bench, threat: Threat, before: PointwiseCertificate) -> Iterator[str]:
-    """What contradicts the certificate, by attacks on one test example of each predicted label."""
-    for label in np.unique(before.predictions):
-        target = int(np.where(before.predictions == label, before.radii, ABSTAIN).argmax())
-        r = int(before.radii[target])
-        if r < 1:
-            continue
-        for means in _MEANS.get(threat, (threat,)):
-            after = bench.on(**poisoned(bench.dataset, means, r, target, int(label)))
-            now = after.certify(threat, arrays=after.gathered()).by_example
-            assert now is not None
-            for i in contradicted(before, now, r):
-                yield (
-                    f"{bench.label} certifies test example {i} under {threat}: predicted "
-                    f"{before.predictions[i]}, radius {before.radii[i]}; yet an attack that may "
-                    f"{means.meaning}, {_times(r)}, makes it {now.predictions[i]}"
-                )
-
-
-def _times(r: int) -> str:
-    return "once" if r == 1 else f"{r} times"
-
-
-def poisoned(
-    data: Dataset, means: Threat, r: int, target: int, predicted: int
-) -> dict[str, NDArray[Any]]:
-    """The training set after r poisonings against one test example that is predicted so.
-
-    What supports the prediction is hit first: training examples of that label, the nearest before
-    the others. In their place, or beside them, come near copies of the target with another label.
-    """
-    x, y, wrong = data.x_train.copy(), data.y_train.copy(), (predicted + 1) % data.n_labels
-    away = np.abs(x.reshape(len(x), -1).astype(float) - data.x_test[target].ravel()).sum(1)
-    support = np.lexsort((away, y != predicted))[: min(r, len(x) - 1)]
-    if means is Threat.DELETE:
-        kept = np.setdiff1d(np.arange(len(x)), support)
-        return {"x_train": x[kept], "y_train": y[kept]}
-    if means is Threat.LABEL_FLIP:
-        y[support[y[support] == predicted]] = wrong
-        return {"x_train": x, "y_train": y}
-    size = min(r, 4 * len(x)) if means is Threat.INSERT else len(support)
-    copies = _near_copies(data.x_test[target], size)
-    if means is Threat.INSERT:
-        return {
-            "x_train": np.concatenate([x, copies]),
-            "y_train": np.concatenate([y, np.full(size, wrong)]),
-        }
-    x[support], y[support] = copies, wrong
-    return {"x_train": x, "y_train": y}
-
-
-def _near_copies(example: NDArray[Any], size: int) -> NDArray[Any]:
-    """Copies of an example that differ from one another in a value or two."""
-    copies = np.repeat(example[None], size, axis=0)
-    flat = copies.reshape(size, -1)
-    i = np.arange(size)
-    flat[i, i % flat.shape[1]] = flat[(i + 1) % size, (i // flat.shape[1]) % flat.shape[1]]
-    return copies

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from harness.attacking.victim import Victim
 from harness.certificates import Certificate
 from harness.datasets.base import Dataset
 from harness.defense import Arrays, Defense, Evidence, Shape
@@ -21,12 +22,14 @@ from harness.plugins.lookup import Installed
 from harness.plugins.selection import Selection, label
 from harness.results.cells import Cell, Plan, shape_of
 from harness.running.named import resolved
-from harness.running.task import BlockTask, Inputs, Make
+from harness.running.quiet import Quiet
+from harness.running.task import Inputs, Make
 from harness.testing.data import tiny_dataset
 from harness.testing.recording import Given, RecordingTask
 from harness.threats import Threat
 
 if TYPE_CHECKING:
+    from harness.datasets.poisoning import Poisoning
     from harness.plugins.registry import Registry
     from harness.testing.verdicts import Failure
 
@@ -123,7 +126,7 @@ class Bench:
         spoilt: set[str] = set()
         specs: set[str] = set()
         for index in range(len(blocks)) if order is None else order:
-            task = RecordingTask(inputs, self.registry, cell, blocks[index], index, _Silent())
+            task = RecordingTask(inputs, self.registry, cell, blocks[index], index, Quiet())
             parts[index] = {key: np.asarray(part) for key, part in defense.gather(task).items()}
             given += task.given()
             spoilt |= task.spoilt()
@@ -131,19 +134,21 @@ class Bench:
         merged = defense.merge([parts[index] for index in sorted(parts)])
         return Trained(merged, tuple(given), tuple(sorted(specs)), tuple(sorted(spoilt)))
 
-    def gathered(self) -> Arrays:
-        """The merged evidence, as :meth:`train` leaves it, with nothing overheard: quicker."""
-        defense, cell = self.fresh(), self._cell()
+    @cached_property
+    def victim(self) -> Victim:
+        """The defense as attacks have it: trained on whatever they leave of the training set."""
+        cell = self._cell()
         inputs = _RememberedInputs(self._plan(cell), torch.device("cpu"), self.made)
-        return defense.merge(
-            [
-                defense.gather(BlockTask(inputs, self.registry, cell, models, index, _Silent()))
-                for index, models in enumerate(self.blocks())
-            ]
-        )
+        return Victim(inputs, self.registry, cell, made=self.made)
+
+    def trained_on(self, poisoning: Poisoning) -> Evidence:
+        """What training on the poisoned set leaves, of all test examples: with nothing overheard,
+        as :meth:`train` does, and nothing remembered but the features of single examples.
+        """
+        return self.victim.evidence(poisoning, np.arange(self.dataset.n_test), remembered=False)
 
     def _cell(self) -> Cell:
-        return Cell(self.label, self.defense.name, "", self.fresh(), "")
+        return Cell(self.label, self.defense.name, "", self.fresh(), "", alpha=ALPHA)
 
     def _plan(self, cell: Cell) -> Plan:
         return Plan(self.dataset, 0, (), ALPHA, (cell,))
@@ -202,22 +207,6 @@ class _RememberedInputs(Inputs):
             for i, row in zip(missing, super().compute(name, make, x[missing]), strict=True):
                 self._known[keys[i]] = row
         return torch.stack([self._known[key] for key in keys]) if keys else make(x)
-
-
-class _Silent:
-    """A progress bar that shows nothing."""
-
-    def start(self, cell: str, total: int, done: int) -> None:
-        """Nothing to show."""
-
-    def advance(self, models: int) -> None:
-        """Nothing to show."""
-
-    def finish(self, cell: str, seconds: float, error: str | None) -> None:
-        """Nothing to show."""
-
-    def note(self, text: str) -> None:
-        """Nothing to show."""
 
 
 def make_bench(

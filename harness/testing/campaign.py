@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.certificates import ABSTAIN, CollectiveCertificate, PointwiseCertificate
+from harness.attacking.verdict import contradicted
+from harness.attacking.victim import CLEAN
+from harness.certificates import CollectiveCertificate, PointwiseCertificate
 from harness.errors import HarnessError
 from harness.testing.poisonings import (
     Edit,
-    Poisoning,
+    Edits,
     allowed,
     deletions,
     flips,
     insertions,
-    poison,
+    poisoning,
     replacing,
     told,
 )
@@ -34,7 +36,7 @@ from harness.threats import Threat
 
 if TYPE_CHECKING:
     from harness.certificates import Certificate
-    from harness.defense import Arrays
+    from harness.defense import Evidence
     from harness.testing.bench import Bench
 
 TARGETS = 4
@@ -89,10 +91,10 @@ class Campaign:
     _every: int = 1
 
     def __post_init__(self) -> None:
-        arrays, self.took = _timed(self.bench)
+        evidence, self.took = _timed(self.bench)
         if self.seconds < self.took < 1:  # or whatever is imported or made once took so long
-            arrays, self.took = _timed(self.bench)
-        certificates = {t: self.bench.certify(t, arrays=arrays) for t in self.bench.threats}
+            evidence, self.took = _timed(self.bench)
+        certificates = {t: self.bench.victim.certify(evidence, t) for t in self.bench.threats}
         singles = {threat: one.by_example for threat, one in certificates.items()}
         self.before = {threat: one for threat, one in singles.items() if one is not None}
         self.collective = {
@@ -140,19 +142,17 @@ class Campaign:
             for edit in edits:
                 self._try((edit,))
 
-    def _try(self, edits: Poisoning) -> None:
+    def _try(self, edits: Edits) -> None:
         """Trains on the poisoned set and compares all that is certified under each threat."""
-        after = self.bench.poisoned(poison(self.bench.dataset, edits))
         self.trained += 1
         self.singles += len(edits) == 1
         found: dict[Threat, Certificate] = {}
         try:
-            after.defense.check(after.shape)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # an overflow alone is no mistake
-                arrays = after.gathered()
+                evidence = self.bench.trained_on(poisoning(edits))
             for threat in self.bench.threats:
-                found[threat] = after.certify(threat, arrays=arrays)
+                found[threat] = self.bench.victim.certify(evidence, threat)
         except HarnessError as error:
             self.unanswered.append(f"with {told(edits)}, it refuses: {error}")
         except Exception as error:
@@ -172,7 +172,7 @@ class Campaign:
         threat: Threat,
         before: PointwiseCertificate,
         now: Certificate | None,
-        edits: Poisoning,
+        edits: Edits,
     ) -> None:
         after = None if now is None else now.by_example
         if after is None:
@@ -243,21 +243,7 @@ class Campaign:
         return [listed[i] for i in order[: self.composed // self._every]]
 
 
-def _timed(bench: Bench) -> tuple[Arrays, float]:
+def _timed(bench: Bench) -> tuple[Evidence, float]:
     """The evidence of the clean set, and the seconds that it took."""
     start = time.perf_counter()
-    return bench.gathered(), time.perf_counter() - start
-
-
-def contradicted(
-    before: PointwiseCertificate, after: PointwiseCertificate, r: int
-) -> NDArray[np.int64]:
-    """Test examples whose prediction an attack of size r changed though the radius is r or more.
-
-    A probabilistic certificate speaks of infinitely many base models, of which it has a few: only
-    another prediction that is certified as well contradicts it.
-    """
-    changed = (before.radii >= r) & (before.predictions != after.predictions)
-    if before.guarantee.kind != "deterministic":
-        changed &= after.radii > ABSTAIN
-    return np.flatnonzero(changed)
+    return bench.trained_on(CLEAN), time.perf_counter() - start

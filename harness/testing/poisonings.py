@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.attacks.near_copies import near_copy
+from harness.datasets.poisoning import Poisoning
 from harness.threats import Threat
 
 if TYPE_CHECKING:
@@ -51,31 +53,34 @@ class Edit:
         return f"training example {self.index} replaced by {new}"
 
 
-Poisoning = tuple[Edit, ...]
+Edits = tuple[Edit, ...]
 
 
-def poison(data: Dataset, edits: Poisoning) -> Dataset:
-    """The training set after those edits, of the same domain: deletions last, in place or not."""
-    x, y = data.x_train.copy(), data.y_train.copy()
-    for edit in edits:
-        if edit.kind in (Threat.MODIFY, Threat.LABEL_FLIP):
-            y[edit.index] = edit.label
-        if edit.kind is Threat.MODIFY:
-            x[edit.index] = edit.x
-    new = [edit for edit in edits if edit.kind is Threat.INSERT]
-    gone = [edit.index for edit in edits if edit.kind is Threat.DELETE]
-    if new:
-        x = np.concatenate([x, np.array([edit.x for edit in new], dtype=x.dtype)])
-        y = np.concatenate([y, np.array([edit.label for edit in new], dtype=y.dtype)])
-    return replace(data, x_train=np.delete(x, gone, axis=0), y_train=np.delete(y, gone))
+def poisoning(edits: Edits) -> Poisoning:
+    """All of these edits at once, as a training set is poisoned with them."""
+    return Poisoning.together([_ONE[edit.kind](edit) for edit in edits])
 
 
-def allowed(threat: Threat, edits: Poisoning) -> bool:
+_ONE: dict[Threat, Callable[[Edit], Poisoning]] = {
+    Threat.DELETE: lambda edit: Poisoning.delete([edit.index]),
+    Threat.LABEL_FLIP: lambda edit: Poisoning.flip([edit.index], edit.label),
+    Threat.INSERT: lambda edit: Poisoning.insert(_row(edit), edit.label),
+    Threat.MODIFY: lambda edit: Poisoning.replace([edit.index], _row(edit), edit.label),
+}
+
+
+def _row(edit: Edit) -> NDArray[Any]:
+    assert edit.x is not None
+    row: NDArray[Any] = edit.x[None]
+    return row
+
+
+def allowed(threat: Threat, edits: Edits) -> bool:
     """Whether an attacker may make all of these edits under that threat."""
     return all(edit.kind in ALLOWED[threat] for edit in edits)
 
 
-def told(edits: Poisoning) -> str:
+def told(edits: Edits) -> str:
     """The edits in words."""
     return " and ".join(map(str, edits))
 
@@ -133,17 +138,10 @@ def near_copies(data: Dataset, target: int, size: int = 3) -> list[tuple[NDArray
 
     So that a part that was found by a hash is one of several.
     """
-    copies = [(data.x_test[target].copy(), f"a copy of test example {target}")]
-    for i in range(size - 1):
-        x = data.x_test[target].copy()
-        flat = x.reshape(-1)
-        place = (7 * i + target) % flat.size
-        if x.dtype == np.uint8:
-            flat[place] ^= 1
-        else:
-            flat[place] = np.nextafter(flat[place], np.float32(data.domain.lowest))
-        copies.append((x, f"a copy of test example {target} with the last bit of a value changed"))
-    return copies
+    about, changed = f"a copy of test example {target}", " with the last bit of a value changed"
+    return [
+        (near_copy(data, target, place), about + changed * (place > 0)) for place in range(size)
+    ]
 
 
 def replacing(index: int, new: Edit) -> Edit:

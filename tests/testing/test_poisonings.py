@@ -16,7 +16,7 @@ from harness.testing.poisonings import (
     deletions,
     flips,
     insertions,
-    poison,
+    poisoning,
     replacing,
     told,
 )
@@ -47,16 +47,17 @@ def test_single_edits_are_exhaustive() -> None:
     assert any(np.array_equal(edit.x, FOUR.x_test[3]) for edit in added)
 
 
-def test_poisoned_sets_keep_the_domain_and_hold_what_was_said() -> None:
+def test_poisoned_sets_hold_what_was_said() -> None:
     new = insertions(FOUR, [0])[5]
     edits = (Edit(Threat.DELETE, 4), Edit(Threat.LABEL_FLIP, 0, label=3), new, replacing(7, new))
-    data = poison(FOUR, edits)
-    assert data.domain == FOUR.domain
-    assert data.n_train == 20
-    assert data.y_train[0] == 3
-    assert np.array_equal(data.x_train[-1], new.x)
-    assert np.array_equal(data.x_train[6], new.x)
-    assert np.array_equal(data.x_train[4], FOUR.x_train[5])
+    made = poisoning(edits)
+    made.check(FOUR, Threat.ANY, 3)  # a deletion and an insertion are one modification
+    x, y = made.apply(FOUR)
+    assert len(x) == 20
+    assert y[0] == 3
+    assert np.array_equal(x[-1], new.x)
+    assert np.array_equal(x[6], new.x)
+    assert np.array_equal(x[4], FOUR.x_train[5])
     assert told(edits[:2]) == (
         "training example 4 deleted and the label of training example 0 changed to 3"
     )

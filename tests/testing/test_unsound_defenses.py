@@ -9,7 +9,7 @@ from pydantic import Field
 from harness.certificates import DETERMINISTIC, PointwiseCertificate
 from harness.defenses.bagging import Bagging, certified_poisoning_size
 from harness.defenses.partition.dpa import LABEL_IN_HASH, Dpa, DpaParameters, count
-from harness.defenses.partition.parts import hashed_parts
+from harness.defenses.partition.parts import Hash, hashed_parts
 from harness.defenses.partition.training import rankings
 from harness.errors import UsageError
 from harness.plugins.registry import Registry
@@ -148,6 +148,44 @@ class PartsByRank(Dpa):
         return evidence(task, "ridge", parts)
 
 
+class PartsByPlace(Dpa):
+    """Does not say that base models are isolated, and has no parameter to make it small."""
+
+    name = "parts-by-place"
+    isolated = False
+
+    class Params(DpaParameters):
+        n_models: int = Field(3, ge=3, le=3, description="parts")
+
+    def gather(self, task):
+        return evidence(task, "ridge", [np.arange(task.shape.n_train)[i::3] for i in range(3)])
+
+
+class ALabelMovesNothing(Dpa):
+    """Its hash takes the label in, and a changed label is said to rewrite one part."""
+
+    name = "a-label-moves-nothing"
+
+    class Params(DpaParameters):
+        n_models: int = Field(24, ge=24, le=24, description="parts")
+        hash: Hash = Field("content", description="what decides an example's part")
+
+    def certify(self, evidence, threat, alpha):
+        arrays = evidence.arrays | {LABEL_IN_HASH: np.array(0)}
+        return super().certify(replace(evidence, arrays=arrays), threat, alpha)
+
+
+class OneMoreWhereThereIsMuch(Dpa):
+    """Right where one or two poisonings are certified, one too large beyond."""
+
+    name = "one-more-where-there-is-much"
+
+    def certify(self, evidence, threat, alpha):
+        one = super().certify(evidence, threat, alpha)
+        radii = one.radii + (one.radii > 2)
+        return PointwiseCertificate(one.method, threat, DETERMINISTIC, one.predictions, radii)
+
+
 class NeedsEnoughExamples(Dpa):
     name = "needs-enough-examples"
 
@@ -210,8 +248,14 @@ class ReadsTheLabelsOff(Dpa):
         (PartsByPosition, ["isolation: removing"]),
         (
             TwiceTheRadius,
-            ["certified delete attacks change nothing: ", "a radius that is too large"],
+            ["certified label flip attacks change nothing: ", "a radius that is too large"],
         ),
+        (PartsByPlace, ["certified delete attacks change nothing: ", "deleted makes it"]),
+        (
+            ALabelMovesNothing,
+            ["certified label flip attacks change nothing: ", "the attack own (", "another label"],
+        ),
+        (OneMoreWhereThereIsMuch, ["certified label flip attacks change nothing: ", "the attack"]),
         (NeedsEnoughExamples, ["deleted, it refuses: 19 examples are too few", "no prediction"]),
         (ReadsTheLabelsOff, ["change nothing: ", "the labels that occur"]),
     ],

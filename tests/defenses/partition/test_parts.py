@@ -93,3 +93,24 @@ def test_the_digest_follows_from_the_values_alone() -> None:
     assert digests(X[:1]).tolist() != digests(X[1:2]).tolist()
     assert expected.dtype == np.uint64
     assert np.unique(expected, axis=0).shape == (20, 2)
+
+
+def test_digests_are_remembered_of_what_nobody_can_change_only() -> None:
+    x, y = X[:20].copy(), Y[:20].copy()
+    before = digests(x)
+    x[3] += 1  # it may be changed: its digest is new
+    assert (digests(x) != before).any(axis=1).nonzero()[0].tolist() == [3]
+    seen = x.view()
+    seen.flags.writeable = False
+    before = digests(seen)
+    x[5] += 1  # a view that cannot be written to, of what can
+    assert (digests(seen) != before).any(axis=1).nonzero()[0].tolist() == [5]
+    for array in (x, y):
+        array.flags.writeable = False
+    assert digests(x) is digests(x)
+    assert digests(x, y) is digests(x, y)
+    assert np.array_equal((digests(x, y) != digests(x)).any(axis=1), y > 0)
+    other = x.copy()
+    other.flags.writeable = False
+    assert digests(other) is not digests(x)
+    assert np.array_equal(digests(other), digests(x))
