@@ -11,17 +11,21 @@ import cloudpickle
 from distributed import Client, KilledWorker, as_completed
 
 from harness.attacking.assault import Assault, Order, Outcome, made_attacks
+from harness.attacking.joint import Joint, Shape, Tried
 from harness.attacking.victim import Victim
 from harness.errors import ClusterError, HarnessError
 from harness.running.cluster import on_worker
 from harness.running.containment import CellLog, contained
 from harness.running.quiet import Quiet
+from harness.threats import Threat
 
 if TYPE_CHECKING:
     from harness.results.cells import Cell
 
 _assaults: dict[tuple[str, str], Assault] = {}
 """In a worker: what it attacks, by the run and the cell's label. Features are made once."""
+_joints: dict[tuple[str, str, Threat], Joint] = {}
+"""The one that it attacks all at once, under which threat."""
 
 
 @dataclass
@@ -54,13 +58,44 @@ class There:
             arguments = (list(aimed), list(beside), until)
             futures.append(self._submit(_probe, sent, *arguments, priority=1))
         futures += [self._submit(_attack, sent, order, ends) for order in orders]
+        yield from self._done(futures, cell.label, max(0.1, ends - time.time()))
+
+    def carry_out_joint(
+        self,
+        cell: Cell,
+        threat: Threat,
+        wanted: tuple[str, ...],
+        shapes: Sequence[Shape],
+        r: int,
+        seconds: float,
+    ) -> list[Tried]:
+        """What layouts of a joint attack of size ``r`` come to: as many of them as time allows, and
+        one in any case. Raises ClusterError as :meth:`carry_out`.
+        """
+        sent = self._sent.setdefault(cell.label, cloudpickle.dumps(cell))
+        arguments = sent, threat, wanted
+
+        def tried(some: Sequence[Shape], ends: float) -> list[Tried]:
+            futures = [self._submit(_joint, *arguments, shape, r, ends) for shape in some]
+            return list(self._done(futures, cell.label))
+
+        found = tried(shapes, time.time() + seconds)
+        left = [one.shape for one in found if one.ended]
+        while left and not any(one.poisoning is not None for one in found):
+            found += tried([left.pop(0)], float("inf"))
+        return found
+
+    def _done(
+        self, futures: Sequence[Any], label: str, seconds: float | None = None
+    ) -> Iterator[Any]:
+        """The results, as they are there, until time is over."""
         try:
-            for future in as_completed(futures, timeout=max(0.1, ends - time.time())):
+            for future in as_completed(futures, timeout=seconds):
                 yield future.result()
         except TimeoutError:
             return
         except KilledWorker as error:
-            raise ClusterError(f"an attack on {cell.label} ended its workers: {error}") from None
+            raise ClusterError(f"an attack on {label} ended its workers: {error}") from None
         except (OSError, RuntimeError) as error:
             raise ClusterError(f"the cluster was lost: {error}") from None
         finally:
@@ -85,6 +120,27 @@ def _probe(
 ) -> list[Outcome]:
     with on_worker._one_at_a_time, contained(CellLog()):
         return _assault(supply, sent).probe(aimed, beside, max(0.0, ends - time.time()))
+
+
+def _joint(
+    supply: str,
+    sent: bytes,
+    threat: Threat,
+    wanted: tuple[str, ...],
+    shape: Shape,
+    r: int,
+    ends: float,
+) -> Tried:
+    with on_worker._one_at_a_time, contained(CellLog()):
+        left = ends - time.time()
+        if left <= 0:
+            return Tried(shape, ended=True)
+        assault = _assault(supply, sent)
+        key = supply, assault.victim.cell.label, threat
+        if key not in _joints:
+            _joints.clear()  # threats come one after another; each has its models' votes
+            _joints[key] = Joint(assault.victim, threat, assault.attacks, wanted)
+        return _joints[key].carry_out(shape, r, time.monotonic() + left)
 
 
 def _assault(supply: str, sent: bytes) -> Assault:

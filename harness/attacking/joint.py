@@ -12,10 +12,11 @@ import numpy as np
 
 from harness.attacking.aim import Aim, OutOfTime
 from harness.attacking.together import Crowd, merged, spread
-from harness.attacking.verdict import REPEATS
+from harness.attacking.verdict import NOT_ITS_FAULT, REPEATS
 from harness.attacking.victim import CLEAN
 from harness.attacks.names import ADAPTIVE, OWN
 from harness.certificates import ABSTAIN, AccuracyCertificate
+from harness.running.containment import describe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from harness.defense import Evidence
     from harness.threats import Threat
 
-COPIES, INFLUENCE = "copies", "influence"
+COPIES, NEAR, INFLUENCE = "copies", "near-copies", "influence"
 """The attacks that are made for all test examples together; others are put together of those on
 single ones."""
 _FRACTIONS = (1.0, 1 / 4, 1 / 16, 1 / 64)
@@ -43,6 +44,23 @@ class Shape:
     attack: str
     fraction: float
     label: int | None = None
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What one layout came to: the accuracy that is ``left``. ``poisoning`` is None where it has
+    none of that size, ``ended`` says that time was over; ``error``: what the attack, a plugin,
+    raises; ``failure``: what the defense fails with on the poisoned set.
+    """
+
+    shape: Shape
+    poisoning: Poisoning | None = None
+    left: float = 1.0
+    trainings: int = 0
+    seconds: float = 0.0
+    ended: bool = False
+    error: str = ""
+    failure: str = ""
 
 
 class Joint:
@@ -108,11 +126,29 @@ class Joint:
         names += [
             name
             for name, one in self._attacks.items()
-            if self.threat in one.threats and name not in (COPIES, INFLUENCE, ADAPTIVE)
+            if self.threat in one.threats and name not in (COPIES, NEAR, INFLUENCE, ADAPTIVE)
         ]
         names = [name for name in names if not self._wanted or name in self._wanted]
         sides = [None, *self.crowd.sides(_SIDES)]
         return [Shape(n, part, side) for part in _FRACTIONS for side in sides for n in names]
+
+    def carry_out(self, shape: Shape, r: int, deadline: float) -> Tried:
+        """What that layout of at most ``r`` comes to; ``deadline`` as ``time.monotonic`` counts."""
+        start, trained = time.perf_counter(), self.victim.trainings
+        try:
+            poisoning = self.poisoning(shape, r, deadline)
+        except OutOfTime:
+            return Tried(shape, ended=True)
+        if poisoning is None:
+            return Tried(shape, error=self.errors.get(shape.attack, ""))
+        try:
+            left = self.left(poisoning)[0]
+        except NOT_ITS_FAULT:
+            raise
+        except (Exception, SystemExit) as failed:  # of a plugin
+            return Tried(shape, failure=describe(failed))
+        trainings = self.victim.trainings - trained
+        return Tried(shape, poisoning, left, trainings, time.perf_counter() - start)
 
     def poisoning(self, shape: Shape, r: int, deadline: float) -> Poisoning | None:
         """The poisoned set of that layout, of at most r; None where there is none. Raises

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.attacking.aim import OutOfTime
-from harness.attacking.joint import Joint, Shape
+from harness.attacking.joint import Joint, Shape, Tried
 from harness.certificates import Kind
 from harness.errors import HarnessError
 from harness.results.attacks import (
@@ -25,9 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.attacking.again import Again
+    from harness.attacking.cluster import There
     from harness.attacking.victim import Victim
     from harness.attacks.base import Attack
-    from harness.datasets.poisoning import Poisoning
     from harness.results.cells import Cell
     from harness.results.folder import RunFolder
     from harness.running.task import Progress
@@ -79,6 +78,9 @@ class JointSiege:
     limits: Limits
     progress: Progress
     note: Callable[[str], None]
+    there: There | None = None
+    """The workers that try layouts, if a cluster does."""
+    _said: set[str] = field(default_factory=set)
     _rows: dict[tuple[str, str, int], JointAttacked] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -163,10 +165,7 @@ class JointSiege:
                         f"{done} of {len(rs)} sizes"
                     )
                     break
-                with contained(CellLog()):
-                    tried = self._tried(
-                        joint, shapes, r, time.monotonic() + left / (len(rs) - done)
-                    )
+                tried = self._tried(joint, shapes, r, left / (len(rs) - done))
                 if not tried:
                     continue
                 shapes = [one.shape for one in tried][:_AFTER_FIRST]
@@ -176,37 +175,33 @@ class JointSiege:
                     continue
             if r in beyond and row.reached <= _ENOUGH * clean:
                 break
-        for text in joint.errors.values():
-            self.note(f"{label}, {threat}: {text}")
 
-    def _tried(self, joint: Joint, shapes: Sequence[Shape], r: int, ends: float) -> list[_Tried]:
+    def _tried(self, joint: Joint, shapes: Sequence[Shape], r: int, seconds: float) -> list[Tried]:
         """What each layout leaves, the least first; at least one is tried, whatever the time."""
-        found: list[_Tried] = []
-        for shape in shapes:
-            if found and time.monotonic() > ends:
-                break
-            start, trained = time.perf_counter(), joint.victim.trainings
-            try:
-                poisoning = joint.poisoning(shape, r, ends if found else float("inf"))
-            except OutOfTime:
-                break
-            if poisoning is None:
-                continue
-            try:
-                left = joint.left(poisoning)[0]
-            except Exception as failed:  # of a plugin: no certificate excludes that it fails
-                text = " ".join(f"{type(failed).__name__}: {failed}".split())
-                self.note(f"{joint.victim.cell.label}, r = {r:,}: fails when poisoned: {text}")
-                continue
-            trainings = joint.victim.trainings - trained
-            found.append(_Tried(shape, poisoning, left, trainings, time.perf_counter() - start))
-        return sorted(found, key=lambda one: one.left)
+        cell, there = joint.victim.cell, self.there
+        if there is None:
+            found = _here(joint, shapes, r, seconds)
+        else:
+            found = there.carry_out_joint(
+                cell, joint.threat, self.limits.wanted, shapes, r, seconds
+            )
+        for one in found:
+            text = one.error or (
+                f"r = {r:,}: fails when poisoned: {one.failure}" * bool(one.failure)
+            )
+            text = f"{cell.label}, {joint.threat}: {text}" if text else ""
+            if text and text not in self._said:
+                self._said.add(text)
+                self.note(text)
+        done = [one for one in found if one.poisoning is not None]
+        return sorted(done, key=lambda one: one.left)
 
-    def _keep(self, joint: Joint, r: int, tried: Sequence[_Tried]) -> JointAttacked | None:
+    def _keep(self, joint: Joint, r: int, tried: Sequence[Tried]) -> JointAttacked | None:
         """The row of r, of the layout that leaves least; None where that may be chance."""
         cell, threat, best = joint.victim.cell, joint.threat.value, tried[0]
         told = self._told[cell.label, threat]
         proved = accuracy_at(self._curve(cell.label, threat), r)
+        assert best.poisoning is not None
         reached = best.left
         if reached < proved - _SAME and not joint.refutes(best.poisoning, r):
             self.note(
@@ -233,7 +228,7 @@ class JointSiege:
         self.flush()
         return row
 
-    def _meta(self, cell: Cell, threat: str, best: _Tried, r: int) -> dict[str, Any]:
+    def _meta(self, cell: Cell, threat: str, best: Tried, r: int) -> dict[str, Any]:
         manifest = self.again.result.manifest
         return {
             "defense": cell.label,
@@ -249,12 +244,15 @@ class JointSiege:
         }
 
 
-@dataclass(frozen=True)
-class _Tried:
-    """What one layout came to at one r."""
-
-    shape: Shape
-    poisoning: Poisoning
-    left: float
-    trainings: int
-    seconds: float
+def _here(joint: Joint, shapes: Sequence[Shape], r: int, seconds: float) -> list[Tried]:
+    """The layouts one after another, in this process."""
+    ends, found = time.monotonic() + seconds, list[Tried]()
+    with contained(CellLog()):
+        for shape in shapes:
+            begun = any(one.poisoning is not None for one in found)
+            if begun and time.monotonic() > ends:
+                break
+            found.append(joint.carry_out(shape, r, ends if begun else float("inf")))
+            if found[-1].ended:
+                break
+    return found

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ROUND = 8
 """Single poisonings for each test example, between two attempts to put some together."""
 ROUNDS = 6
+_MANY, _LESS = 200, 1 / 2
+"""Where so many trainings take longer than it has, it uses that part of its time: what a few single
+changes tell is little, and the attacks of whole sizes can do with the rest."""
 _TURNED = 1e9
 """What a changed prediction counts, beside votes of a margin."""
 
@@ -78,12 +81,17 @@ class Probe:
         """The successes, as they are found; ends when time is over or nothing is left to try."""
         if not self.aims or self._over():
             return
+        begun = time.monotonic()
         self._clean = self._strength(Poisoning())[0]
+        ready = time.monotonic()  # the first training makes what all have in common
         candidates = Candidates(self.victim.data, self.threat, self.aims)
         for single in candidates.general():
             if self._over():
                 return
             yield from self._single(single)
+        took = (time.monotonic() - ready) / max(1, len(self._singles))
+        if took * _MANY > self.deadline - begun:
+            self.deadline -= _LESS * (self.deadline - begun)
         for number in range(self.rounds):
             for place in range(len(self.aims)):  # one after another: time may end before the last
                 if self.aims[place].example in self._turned:

@@ -123,7 +123,7 @@ class Siege:
         with open_run(folder, manifest["plan"], fresh=False, widen=True) as opened:
             kept = Kept(opened, self.again, found)
             limits = Limits(self._attacks, self.wishes.attacks, self.wishes.seconds)
-            joint = JointSiege(self.again, opened, limits, self.progress, self.note)
+            joint = JointSiege(self.again, opened, limits, self.progress, self.note, there)
             inputs = Inputs(self.again.plan, self.device, self.store)
             self.failures |= self.again.refused
             for label, why in self.again.refused.items():

@@ -86,7 +86,7 @@ def said_of(row: Attacked | JointAttacked, result: RunResult) -> str:
     if alpha:
         accident = 2 * alpha if isinstance(row, JointAttacked) else chance(alpha)
         text += f" (also with {REPEATS} other seeds; by accident with probability {accident:.2g})"
-    if row.poisoning and isinstance(row, Attacked):
+    if row.poisoning:
         text += f"; again: harness attack --replay {result.folder / row.poisoning}"
     return text
 

@@ -213,13 +213,24 @@ def _print(found: Attacks) -> None:
 
 
 def _replay(file: Path, chosen: Any) -> None:
-    from harness.attacking.replay import replay
+    from harness.attacking.replay import JointReplayed, replay
     from harness.plugins.registry import load_registry
     from harness.running.machine import choose_device
 
     device = choose_device(chosen["device"])
     found = replay(file, load_registry(), device, data_root=chosen["data_root"])
     told = found.told
+    if isinstance(found, JointReplayed):
+        click.echo(f"{told['defense']}, {told['threat']}, all test examples at once")
+        click.echo(f"  trained on the clean set: accuracy {found.clean:.4f}")
+        click.echo(
+            f"  {told['attack']} with {found.size:,} leaves {found.left:.4f}; "
+            f"{found.certified:.4f} is proved"
+        )
+        if found.refuted:
+            click.echo("REFUTED: less is left than is proved")
+            raise SystemExit(1)
+        return
     click.echo(f"{told['defense']}, {told['threat']}, test example {told['example']}")
     sides = [("clean", found.before), ("poisoned", found.after)]
     for name, (label, radius) in sides[: 1 if found.failure else 2]:

@@ -1,14 +1,17 @@
 """One poisoned set against all test examples: what is left, and what does not hold is refuted."""
 
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import harness
 from harness.attacking.joint import mean_upper
 from harness.attacking.together import merged
 from harness.certificates import AccuracyCertificate, CollectiveCertificate
+from harness.cli.program import program
 from harness.datasets.poisoning import Poisoning
 from harness.defenses.dp.defense import DifferentialPrivacy
 from harness.defenses.partition.dpa import Dpa
@@ -101,6 +104,41 @@ def test_what_holds_is_not_and_is_not_attacked_twice(
     table = (found.folder / "attacks-joint.csv").read_text()
     assert harness.attack(found.folder, dataset=small, store="off").joint == found.joint
     assert (found.folder / "attacks-joint.csv").read_text() == table
+
+
+@pytest.fixture(scope="module")
+def private(small, tmp_path_factory):
+    """A run of which the whole test set is attacked, from a file that commands find again."""
+    folder = tmp_path_factory.mktemp("private")
+    path = folder / "small.npz"
+    arrays = {"x_train": small.x_train, "y_train": small.y_train, "label_set": [0, 1]}
+    np.savez(path, **arrays, x_test=small.x_test, y_test=small.y_test)
+    made = harness.run(
+        ["dp[n_models=60,epsilon=2.0,examples=centred]"],
+        dataset=f"npz:{path}",
+        threats="insert",
+        output=folder / "run",
+        store="off",
+    )
+    return harness.attack(made, store="off")
+
+
+def test_one_that_was_kept_is_carried_out_again(private):
+    row = min(private.joint, key=lambda row: row.reached)
+    file = str(private.folder / row.poisoning)
+    said = CliRunner().invoke(program, ["attack", "--replay", file])
+    assert said.exit_code == 0, said.output
+    assert "insert, all test examples at once" in said.output
+    assert f"{row.attack} with {row.r:,} leaves {row.reached:.4f}; " in said.output
+    assert f"{row.certified_accuracy:.4f} is proved" in said.output
+
+
+def test_workers_find_what_one_process_finds(private, tmp_path):
+    folder = shutil.copytree(private.folder, tmp_path / "run")
+    (folder / "attacks-joint.csv").unlink()
+    there = harness.attack(folder, workers=2, store="off")
+    found = {row.r: row.reached for row in private.joint}
+    assert {row.r: row.reached for row in there.joint} == pytest.approx(found)
 
 
 def test_poisonings_are_merged_up_to_r_and_each_example_changed_once():

@@ -1,4 +1,4 @@
-"""Copies that differ in a last bit: allowed, different from one another, and all over a partition."""
+"""Copies that differ in a last bit: allowed, all different, and all over a partition."""
 
 from types import SimpleNamespace
 
