@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.datasets.base import Dataset
 from harness.errors import DataError, HarnessError, RunFolderError, UsageError
 from harness.plugins.registry import load_dataset
+from harness.plugins.selection import Selection, label
 from harness.results.cells import Plan
 from harness.results.published import is_published
 from harness.results.reader import load_run
@@ -68,9 +70,7 @@ def load_again(
     if is_published(result.manifest):
         raise RunFolderError(f"{folder} is a published report; attack the run that it was made of")
     labels = [cell["label"] for cell in result.cells]
-    unknown = [one for one in only if one not in labels]
-    if unknown:
-        raise UsageError(f"the run has no cell {unknown[0]!r}; allowed: {', '.join(labels)}")
+    only = [_cell_named(one, labels, registry) for one in only]
     data = _data(result, registry, dataset, data_root)
     cells, refused = [], {}
     for entry in result.cells:
@@ -83,6 +83,19 @@ def load_again(
         except (Exception, SystemExit) as error:  # of a plugin
             refused[entry["label"]] = describe(error)
     return Again(result, data, tuple(cells), refused)
+
+
+def _cell_named(wanted: str, labels: Sequence[str], registry: Registry) -> str:
+    """The cell's label, however its parameters were ordered and written."""
+    if wanted in labels:
+        return wanted
+    with suppress(UsageError):
+        selection = Selection.parse(wanted)
+        kind = registry.defenses[selection.name].value
+        found = label(selection.name, selection.build(kind).params)
+        if found in labels:
+            return found
+    raise UsageError(f"the run has no cell {wanted!r}; allowed: {', '.join(labels)}")
 
 
 def _data(

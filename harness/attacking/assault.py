@@ -43,6 +43,12 @@ class Order:
     below: int | None = None
     seconds: float = float("inf")
 
+    def tight(self, below: int | None) -> bool:
+        """Whether other attacks, once one took ``below``, could take less only by refuting: that is
+        tried at the weakest examples.
+        """
+        return below == self.proved + 1 and not self.weakest
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -90,6 +96,8 @@ class Assault:
     victim: Victim
     attacks: Mapping[str, Attack]
     shared: dict[str, Any] = field(default_factory=dict)
+    _ratios: dict[tuple[str, Threat], float] = field(default_factory=dict)
+    """What an attack reached of the example before, over what was proved of it."""
 
     def carry_out(self, order: Order) -> Outcome:
         """The attempts against one test example; nothing of what goes wrong in an attack is raised,
@@ -100,7 +108,7 @@ class Assault:
         below = order.below
         ended, refuted = False, None
         for name in order.attacks:
-            if name == ADAPTIVE:
+            if name == ADAPTIVE or order.tight(below):
                 continue
             if time.monotonic() > deadline:
                 ended = True
@@ -186,8 +194,12 @@ class Assault:
         """What that attack comes to, and whether time ran out."""
         aim = self.aim(order, deadline)
         start, trained = time.perf_counter(), self.victim.trainings
+        ratio = self._ratios.get((name, order.threat))
+        usual = None if ratio is None else round(order.proved * ratio)
         search = Search(
-            lambda r: self._try(aim, name, r), not aim.deterministic, lambda: aim.expected
+            lambda r: self._try(aim, name, r),
+            not aim.deterministic,
+            lambda: usual if aim.expected is None else aim.expected,
         )
         error, best = "", None
         try:
@@ -199,6 +211,8 @@ class Assault:
             error = f"attack {name} is refused: {refused}"
         except (Exception, SystemExit) as failed:  # of a plugin
             error = f"attack {name} raises {describe(failed)}"
+        if best is not None and best.size > order.proved >= 1:
+            self._ratios[name, order.threat] = best.size / order.proved
         attempt = Attempt(
             name,
             best.size if best else None,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from harness.attacks.names import ADAPTIVE
 from harness.results.attacks import (
     POISONINGS,
     SAMPLED,
@@ -79,8 +80,13 @@ class Kept:
             if row is not None and (row.reached is None or self._is_there(cell, row))
         }
         reached = [row.reached for row in done.values() if row.reached is not None]
-        left = tuple(name for name in order.attacks if name not in done)
-        return replace(order, attacks=left, below=min(reached, default=None))
+        below = min(reached, default=None)
+        left = tuple(
+            name
+            for name in order.attacks
+            if name not in done and (name == ADAPTIVE or not order.tight(below))
+        )
+        return replace(order, attacks=left, below=below)
 
     def _is_there(self, cell: Cell, row: Attacked) -> bool:
         path = self._folder.path / row.poisoning

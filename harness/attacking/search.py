@@ -100,17 +100,21 @@ class Search:
 
     def _down(self, fails: int, succeeds: int) -> None:
         """From a size that succeeds downwards, in steps that are doubled."""
-        step = 1
+        step = self._near(succeeds)
         while succeeds - step > fails and self._succeeds(succeeds - step):
             succeeds, step = self.best.size if self.best else succeeds - step, 2 * step
         self._bisect(max(fails, succeeds - step), succeeds)
 
+    def _near(self, size: int) -> int:
+        """What two sizes near that one differ by: one, unless chance plays a part."""
+        return max(1, int(_NEAR * size)) if self.noisy else 1
+
     def _up(self, low: int, most: int) -> None:
         """From a size that fails upwards, in growing steps."""
         first = _NOISY_STEP if self.noisy else _STEP
-        start, step = low, 0
+        start, step = low, self._near(low)
         while low < most:
-            size = min(most, low + max(1, step))
+            size = min(most, low + step)
             if self._succeeds(size):
                 self._bisect(low, size)
                 self._again(start)
@@ -120,8 +124,7 @@ class Search:
             low, step = size, max(2 * step, 1 + int(start * first))
 
     def _bisect(self, fails: int, succeeds: int) -> None:
-        near = int(_NEAR * succeeds) if self.noisy else 1
-        while succeeds - fails > max(1, near):
+        while succeeds - fails > self._near(succeeds):
             middle = (fails + succeeds) // 2
             if self._succeeds(middle):
                 succeeds = min(middle, self.best.size if self.best else middle)
