@@ -22,6 +22,9 @@ from harness.threats import Threat
 if TYPE_CHECKING:
     from harness.results.cells import Cell
 
+_GRACE = 30.0
+"""Seconds, at least, for which attacks that are under way when time is over are waited for: workers
+know when it is, and only a training that has begun is carried to its end."""
 _assaults: dict[tuple[str, str], Assault] = {}
 """In a worker: what it attacks, by the run and the cell's label. Features are made once."""
 _joints: dict[tuple[str, str, Threat], Joint] = {}
@@ -58,7 +61,7 @@ class There:
             arguments = (list(aimed), list(beside), until)
             futures.append(self._submit(_probe, sent, *arguments, priority=1))
         futures += [self._submit(_attack, sent, order, ends) for order in orders]
-        yield from self._done(futures, cell.label, max(0.1, ends - time.time()))
+        yield from self._done(futures, cell.label, ends - time.time() + max(_GRACE, seconds))
 
     def carry_out_joint(
         self,
