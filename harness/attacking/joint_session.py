@@ -90,9 +90,12 @@ class JointSiege:
             for _, row in told.iterrows()
             if row["kind"] in (Kind.COLLECTIVE.value, Kind.EXPECTED_ACCURACY.value)
         }
+        stems = {cell.label: cell.stem for cell in self.again.cells}
         for row in read_joint_attacks(self.folder.path):
             of = row.defense, row.threat
-            if of in self._told:
+            name = f"{POISONINGS}/{stems.get(row.defense, '')}"
+            kept = row.poisoning.startswith(name) and (self.folder.path / row.poisoning).is_file()
+            if of in self._told and kept:  # else it is of other code, or lies nowhere any more
                 proved = accuracy_at(self._curve(*of), row.r)
                 if abs(proved - row.certified_accuracy) < _SAME:
                     self._rows[*of, row.r] = row

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.attacks.names import ADAPTIVE
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from harness.results.folder import RunFolder
     from harness.results.pointwise import Pointwise
 
+CELLS = f"{POISONINGS}/cells.json"
+"""Which evidence each attacked cell had, by its label."""
 _EVERY_S = 2.0
 """Seconds between two writings of the table."""
 
@@ -32,7 +36,8 @@ _EVERY_S = 2.0
 class Kept:
     """The rows of ``attacks.csv``, those of earlier attacks that still hold included.
 
-    A row holds as long as the run proves of its test example what it proved then.
+    A row holds as long as the run proves of its test example what it proved then, and its cell is
+    trained by the code that was attacked.
     """
 
     def __init__(
@@ -43,10 +48,15 @@ class Kept:
             (str(row["defense"]), str(row["threat"])): str(row["certificate"])
             for _, row in again.result.summary.iterrows()
         }
+        before = _read_stems(folder.path / CELLS)
+        now = {cell.label: cell.stem for cell in again.cells}
+        edited = {label for label, stem in now.items() if before.get(label) != stem}
+        self._stems = before | now
         self._rows: dict[tuple[str, str, int, str], Attacked] = {
             _key(row): row
             for row in read_attacks(folder.path)
             if (row.defense, row.threat) in found
+            and row.defense not in edited
             and row.example < len(found[row.defense, row.threat].radii)
             and row.proved == found[row.defense, row.threat].radii[row.example]
         }
@@ -104,6 +114,10 @@ class Kept:
 
     def flush(self) -> None:
         """Writes the table."""
+        labels = {row.defense for row in self.rows}
+        stems = {label: stem for label, stem in self._stems.items() if label in labels}
+        if stems:
+            self._folder.write(CELLS, json.dumps(stems, indent=1) + "\n")
         write_attacks(self._folder, self.rows)
         self._written = time.monotonic()
 
@@ -151,3 +165,12 @@ def told(cell: Cell, order: Order, attempt: Attempt, again: Again) -> dict[str, 
 
 def _key(row: Attacked) -> tuple[str, str, int, str]:
     return row.defense, row.threat, row.example, row.attack
+
+
+def _read_stems(path: Path) -> dict[str, str]:
+    """What ``cells.json`` says; nothing where it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -96,6 +96,11 @@ class Siege:
     """By the label of a cell that could not be attacked, why."""
 
     def __post_init__(self) -> None:
+        there = self.again.threats
+        for threat in self.wishes.threats:
+            if threat not in there:
+                known = ", ".join(map(str, there))
+                raise UsageError(f"the run proves nothing under {threat}; allowed: {known}")
         self._attacks, broken = made_attacks(self.registry)
         for name, why in broken.items():
             if not self.wishes.attacks or name in self.wishes.attacks:

@@ -1,6 +1,7 @@
 """``harness.attack`` and ``harness attack``: what they keep, resume, repeat and refuse."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -74,6 +75,33 @@ def test_what_was_attacked_is_not_attacked_again(run, monkeypatch):
     made, found = run
     monkeypatch.setattr(Victim, "evidence", lambda *_: pytest.fail("it is trained again"))
     assert harness.attack(made, examples=4, store="off").rows == found.rows
+
+
+def test_of_other_code_nothing_holds_that_was_attacked(run, tmp_path):
+    """Rows without a success have no file that would tell whose they are."""
+    made, found = run
+    folder = shutil.copytree(made.folder, tmp_path / "run")
+    cells = folder / "attacks" / "cells.json"
+    told = json.loads(cells.read_text())
+    assert set(told) == set(made.defenses)
+    cells.write_text(json.dumps(told | {"dpa[n_models=9]": "dpa-of-another-day"}))
+    again = harness.attack(folder, cells="knn[k=31]", examples=4, store="off")
+    assert len(again.rows) == len(found.rows)  # of cells that are not asked for nothing is known
+    again = harness.attack(folder, cells="dpa[n_models=9]", examples=4, store="off", budget=1e-3)
+    assert {row.defense for row in again.rows} == set(made.defenses) - {"dpa[n_models=9]"}
+
+
+def test_a_cell_is_found_however_its_parameters_are_written(npz, tmp_path):
+    made = harness.run(
+        ["dpa[n_models=9,hash=content]"], dataset=f"npz:{npz}", output=tmp_path / "run", store="off"
+    )
+    options = {"examples": 1, "threats": "any", "attacks": "copies", "store": "off"}
+    found = harness.attack(made, cells="dpa[hash=content,n_models=9]", **options)
+    assert {row.defense for row in found.rows} == {"dpa[n_models=9,hash=content]"}
+    with pytest.raises(harness.UsageError, match=r"the run has no cell 'dpa'; allowed: dpa\["):
+        harness.attack(made, cells="dpa", **options)
+    with pytest.raises(harness.UsageError, match="nothing under insert; allowed: modify, any"):
+        harness.attack(made, **options | {"threats": "insert"})
 
 
 def test_a_poisoned_set_is_trained_on_as_a_run_trains_on_it(run, npz):
