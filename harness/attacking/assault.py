@@ -97,7 +97,7 @@ class Assault:
     attacks: Mapping[str, Attack]
     shared: dict[str, Any] = field(default_factory=dict)
     _ratios: dict[tuple[str, Threat], float] = field(default_factory=dict)
-    """What an attack reached of the example before, over what was proved of it."""
+    """What an attack reached of the example before, over what was proved of it, or over 1."""
 
     def carry_out(self, order: Order) -> Outcome:
         """The attempts against one test example; nothing of what goes wrong in an attack is raised,
@@ -197,7 +197,8 @@ class Assault:
         aim = self.aim(order, deadline)
         start, trained = time.perf_counter(), self.victim.trainings
         ratio = self._ratios.get((name, order.threat))
-        usual = None if ratio is None else round(order.proved * ratio)
+        least = max(1, order.proved)
+        usual = None if ratio is None else round(least * ratio)
         search = Search(
             lambda r: self._try(aim, name, r),
             not aim.deterministic,
@@ -213,8 +214,8 @@ class Assault:
             error = f"attack {name} is refused: {refused}"
         except (Exception, SystemExit) as failed:  # of a plugin
             error = f"attack {name} raises {describe(failed)}"
-        if best is not None and best.size > order.proved >= 1:
-            self._ratios[name, order.threat] = best.size / order.proved
+        if best is not None and best.size > order.proved:
+            self._ratios[name, order.threat] = best.size / least
         attempt = Attempt(
             name,
             best.size if best else None,

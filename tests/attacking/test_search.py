@@ -59,3 +59,12 @@ def test_it_goes_on_where_there_is_no_attack_of_a_small_size_and_ends_where_noth
     assert search.run(100, None, 6000) is None
     assert search.largest == 110
     assert max(tried) < 150
+
+
+def test_where_chance_plays_a_part_sizes_near_one_another_are_the_same():
+    search, tried = searching(lambda r: r >= 1500, expected=lambda: 1600)
+    search.noisy = True
+    found = search.run(1000, None, 6000).size
+    assert 1500 <= found <= 1520
+    assert tried[:2] == [1000, 1600]
+    assert len(tried) < 16
