@@ -370,6 +370,28 @@ def poisonings() -> list[Row]:
     ]
 
 
+def attacks() -> list[Row]:
+    script = Path(__file__).with_name("attacks.py")
+    found = json.loads(child(sys.executable, str(script), "--json")[2].splitlines()[-1])
+    bagged = found.pop("bagging")
+    ratio, took = bagged["reached"] / bagged["proved"], bagged["seconds"]
+    rows = [
+        Row(
+            "harness attack, bagging[k=10], insert, 100 test examples: seconds; median reached "
+            "over median proved",
+            "under 90 s; at most 1.35",
+            f"{took:.0f} s; {ratio:.3f} of {bagged['examples']}",
+            took < 90 and ratio <= 1.35 and bagged["examples"] == 100,
+        )
+    ]
+    for name, one in found.items():
+        told = (
+            f"{len(one['refuted'])} of {one['attacks']} attacks refute it, {one['seconds']:.0f} s"
+        )
+        rows.append(Row(f"the same, no options: {name}", "refuted", told, bool(one["refuted"])))
+    return rows
+
+
 def evidence() -> list[Row]:
     script = Path(__file__).with_name("evidence.py")
     _, _, output = child(sys.executable, str(script), "--json")
@@ -492,6 +514,7 @@ BENCHMARKS = {
         foreign,
         everything,
         poisonings,
+        attacks,
         evidence,
         networks,
         mapped,
