@@ -46,6 +46,8 @@ class BagFlipParameters(Parameters):
     on the MNIST digit pairs 2/7, 3/8 and 4/9, under ``label-flip``.
     """
 
+    symbols: ClassVar[Mapping[str, str]] = {"rho": "keep"}
+
     k: int = Field(
         20, ge=1, le=10**5, description="examples in a subsample, drawn with replacement"
     )

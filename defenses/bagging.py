@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 class BaggingParameters(Parameters):
     """Parameters of bagging; the defaults are those of the paper for MNIST 1/7."""
 
+    symbols: ClassVar[Mapping[str, str]] = {"N": "n_models"}
+
     k: int = Field(
         50, ge=1, le=10**9, description="examples in a subsample, drawn with replacement"
     )

@@ -7,8 +7,8 @@ beta, train N classifiers on N such copies, and let them vote.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -45,6 +45,8 @@ _BLOCK = 250
 
 class FeatureFlipParameters(Parameters):
     """Parameters of randomised feature and label flips; the paper's defaults for MNIST 1/7."""
+
+    symbols: ClassVar[Mapping[str, str]] = {"N": "n_models", "q": "beta"}
 
     beta: float = Field(0.3, gt=0, lt=0.5, description="probability that a value is flipped")
     n_models: int = count_field(1000, ge=1, description="classifiers, N: one for each noisy copy")

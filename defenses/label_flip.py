@@ -49,6 +49,8 @@ _FAR = 1e3
 class LabelFlipParameters(Parameters):
     """Parameters of randomised label flips; q and the penalty may not be tuned on the labels."""
 
+    symbols: ClassVar[Mapping[str, str]] = {"lambda": "penalty", "beta": "q"}
+
     q: float = Field(
         0.4,
         gt=0,

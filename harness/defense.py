@@ -38,6 +38,10 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    symbols: ClassVar[Mapping[str, str]] = {}
+    """What papers call parameters, by what they are called here: who types ``k`` finds
+    ``n_models``."""
+
     @classmethod
     def certify_only(cls) -> frozenset[str]:
         """The fields that only ``certify`` reads: cells that differ there share their evidence."""

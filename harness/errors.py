@@ -62,8 +62,8 @@ class CellFailed(HarnessError):  # noqa: N818 - what happened, as users say it
         return type(self), (self.failures, self.run)
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
-    """The error for a name that does not exist, with the nearest names first.
+def unknown(kind: str, name: str, allowed: Iterable[str], meant: str | None = None) -> UsageError:
+    """The error for a name that does not exist, with the nearest names first, or what is ``meant``.
 
     >>> str(unknown("threat", "modfy", ["any", "modify"]))
     "unknown threat 'modfy'; did you mean modify? Allowed: any, modify"
@@ -73,5 +73,6 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
     if near:  # one that is far nearer than others is what was meant
         closest = SequenceMatcher(None, near[0], name).ratio()
         near = get_close_matches(name, near, n=3, cutoff=max(0.6, closest - _FARTHER))
+    near = [meant] if meant else near
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UsageError(f"unknown {kind} {name!r}; {hint}Allowed: {', '.join(names)}")

@@ -68,6 +68,14 @@ _BLOCK = {"batched": 500, "opacus": 10}
 class DifferentialPrivacyParameters(Parameters):
     """Parameters of the defense; epsilon and delta are the comparison's of Jia et al. (2021)."""
 
+    symbols: ClassVar[Mapping[str, str]] = {
+        "N": "n_models",
+        "q": "sample_rate",
+        "T": "steps",
+        "lr": "learning_rate",
+        "C": "clip",
+    }
+
     n_models: int = count_field(1000, ge=1, description="models, N, each with noise of its own")
     epsilon: float = Field(0.3, gt=0, le=50, description="privacy of each model, add/remove-one")
     delta: float = Field(1e-5, gt=0, lt=1, description="probability beside epsilon")

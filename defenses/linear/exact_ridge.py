@@ -5,6 +5,9 @@ Meyer, Albarghouthi, D'Antoni: Certifying Data-Bias Robustness in Linear Regress
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 import torch
 from pydantic import Field
@@ -23,6 +26,8 @@ _CHUNK = 2**21
 
 class ExactRidgeParameters(Parameters):
     """Parameters of exact ridge; the default was chosen on the MNIST digit pairs 2/7, 3/8, 4/9."""
+
+    symbols: ClassVar[Mapping[str, str]] = {"lambda": "penalty"}
 
     penalty: float = Field(0.01, gt=0, description="ridge penalty lambda, as a fraction of n")
     features: str = features_field("what the regression sees")

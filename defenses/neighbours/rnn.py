@@ -40,6 +40,8 @@ class _Radius(Parameters):
 class RnnParameters(gathering.NeighbourParameters, _Radius):
     """Parameters of the radius neighbours: the radius first, where they are listed."""
 
+    symbols: ClassVar[Mapping[str, str]] = {"r": "radius"}
+
 
 class Rnn(Defense[RnnParameters]):
     """The vote of all training examples within a radius, and exactly what turns it. Deterministic.

@@ -73,6 +73,8 @@ class DpaParameters(Parameters):
     pairs 2/7, 3/8 and 4/9.
     """
 
+    symbols: ClassVar[Mapping[str, str]] = {"k": "n_models"}
+
     n_models: int = Field(
         1200, ge=1, le=10**6, description="parts, and base models: one for each part"
     )

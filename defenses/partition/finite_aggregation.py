@@ -57,6 +57,8 @@ class FiniteAggregationParameters(DpaParameters):
     parts follows from nothing.
     """
 
+    symbols: ClassVar[Mapping[str, str]] = {"k": "n_models, which is kd", "d": "spread"}
+
     n_models: int = Field(
         2400, ge=1, le=10**6, description="parts, and base models: kd of Wang et al."
     )

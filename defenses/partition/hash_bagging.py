@@ -58,6 +58,8 @@ class HashBaggingParameters(Parameters):
     As in DPA, neither number follows from the training set; the number of parts is DPA's.
     """
 
+    symbols: ClassVar[Mapping[str, str]] = {"n_models": "partitions times parts"}
+
     partitions: int = Field(
         3, ge=1, le=1000, description="partitions of the training set, each by a hash of its own"
     )

@@ -6,8 +6,8 @@ Levine, Feizi: Deep Partition Aggregation: Provable Defenses against General Poi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 class SsDpaParameters(Parameters):
     """Parameters of SS-DPA; the defaults were chosen on the MNIST digit pairs 2/7, 3/8 and 4/9."""
+
+    symbols: ClassVar[Mapping[str, str]] = {"k": "n_models"}
 
     n_models: int = Field(
         3000, ge=1, le=10**6, description="parts, and base models: one for each part"

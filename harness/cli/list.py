@@ -2,25 +2,89 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
+if TYPE_CHECKING:
+    from harness.plugins.registry import Catalogue, Registry
+
 _EPILOG = """\b
-Example:
+Examples:
   harness list
+  harness list --json
 """
 
 
 @click.command(epilog=_EPILOG)
-def command() -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+def command(as_json: bool) -> None:
     """What is installed: defenses, datasets, learners, features, attacks, suites, threats."""
-    from rich.console import Console
-    from rich.table import Table
-
     from harness.plugins.registry import load_registry
+
+    registry = load_registry()
+    if as_json:
+        import json
+
+        click.echo(json.dumps(_told(registry), indent=1))
+    else:
+        _show(registry)
+    for catalogue in registry.catalogues:
+        for name, owners in catalogue.clashes.items():
+            click.echo(
+                f"the {catalogue.kind} {name!r} is registered by {' and by '.join(owners)}: "
+                "neither can be used",
+                err=True,
+            )
+    for problem in registry.problems:
+        click.echo(str(problem), err=True)
+
+
+def _told(registry: Registry) -> dict[str, list[dict[str, Any]]]:
+    """Everything that can be selected, by kind: names as they are typed, and what they are."""
+    from harness.cli.show import by_default
     from harness.plugins.suites import built_in, load_suite
     from harness.threats import Threat
 
-    registry = load_registry()
+    def plain(catalogue: Catalogue[Any]) -> list[dict[str, Any]]:
+        return [
+            {"name": name, "summary": one.value.summary, "from": one.distribution}
+            for name, one in catalogue.entries.items()
+        ]
+
+    defenses = []
+    for name, entry in registry.defenses.entries.items():
+        kind, made = entry.value, by_default(entry.value)
+        covered = [] if made is None else [t.value for t in Threat if t in made.covers()]
+        told = {"name": name, "title": kind.title, "paper": kind.paper, "threats": covered}
+        defenses.append(told | {"from": entry.distribution})
+    datasets = [
+        one | {"argument": registry.datasets.entries[one["name"]].value.takes_argument}
+        for one in plain(registry.datasets)
+    ]
+    attacks = [
+        one
+        | {"threats": [t.value for t in Threat if t in registry.attacks[one["name"]].value.threats]}
+        for one in plain(registry.attacks)
+    ]
+    return {
+        "defenses": defenses,
+        "datasets": datasets,
+        "learners": plain(registry.learners),
+        "features": plain(registry.features),
+        "attacks": attacks,
+        "suites": [load_suite(name).model_dump(mode="json") for name in built_in()],
+        "threats": [{"name": one.value, "summary": one.meaning} for one in Threat],
+    }
+
+
+def _show(registry: Registry) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.plugins.suites import built_in, load_suite
+    from harness.threats import Threat
+
     console = Console(highlight=False)
 
     def show(title: str, rows: list[tuple[str, str, str]]) -> None:
@@ -68,12 +132,3 @@ def command() -> None:
     )
     show("Suites", [(n, load_suite(n).summary, "") for n in built_in()])
     show("Threats", [(t.value, f"r times: {t.meaning}", "") for t in Threat])
-    for catalogue in registry.catalogues:
-        for name, owners in catalogue.clashes.items():
-            click.echo(
-                f"the {catalogue.kind} {name!r} is registered by {' and by '.join(owners)}: "
-                "neither can be used",
-                err=True,
-            )
-    for problem in registry.problems:
-        click.echo(str(problem), err=True)

@@ -12,14 +12,18 @@ if TYPE_CHECKING:
 
     from harness.attacks.base import Attack
     from harness.defense import Defense
-    from harness.plugins.registry import Registered
+    from harness.plugins.registry import Registered, Registry
     from harness.plugins.suites import Suite
+    from harness.threats import Threat
 
 ATTACKER = "attacker: writes examples of the data set's domain (labels, shape, type, range)"
 
 _EPILOG = """\b
 Examples:
   harness show bagging
+  harness show "bagging[k=10]"
+  harness show label-flip
+  harness show any
   harness show ridge
   harness show hog
   harness show strongest-mnist17
@@ -29,13 +33,19 @@ Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("name")
 def command(name: str) -> None:
-    """One defense, dataset, learner, features, attack or suite: parameters, threats, paper."""
+    """One defense, dataset, learner, features, attack, suite or threat, with what it takes."""
     from harness.plugins.registry import load_registry
+    from harness.plugins.selection import Selection
     from harness.plugins.suites import is_suite, load_suite
+    from harness.threats import Threat
 
     registry = load_registry()
-    if registry.defenses.claims(name):
-        _defense(registry.defenses[name])
+    if registry.defenses.claims(name.partition("[")[0].strip()):
+        selection = Selection.parse(name)
+        entry = registry.defenses[selection.name]
+        _defense(entry, selection.build(entry.value) if selection.parameters else None)
+        if name in tuple(Threat):
+            click.echo(f"{name} is a threat, too: r times, {Threat(name).meaning}")
         return
     if registry.datasets.claims(name):
         _dataset(registry.datasets[name])
@@ -51,6 +61,9 @@ def command(name: str) -> None:
         return
     if is_suite(name):
         _suite(load_suite(name))
+        return
+    if name in tuple(Threat):
+        _threat(Threat(name), registry)
         return
     broken = registry.broken(name)
     if broken:
@@ -69,6 +82,31 @@ def _attack(entry: Registered[type[Attack]]) -> None:
     click.echo(f"from: {entry.distribution}")
 
 
+def _threat(threat: Threat, registry: Registry) -> None:
+    click.echo(f"{threat}: the attacker may, r times, {threat.meaning}")
+    click.echo(ATTACKER)
+    covering = [
+        name
+        for name, entry in registry.defenses.entries.items()
+        if (made := by_default(entry.value)) is not None and threat in made.covers()
+    ]
+    click.echo(f"certified by: {', '.join(covering)}")
+    attacks = [
+        name for name, entry in registry.attacks.entries.items() if threat in entry.value.threats
+    ]
+    click.echo(f"attacked by: {', '.join(attacks)}, and by what a defense brings itself")
+
+
+def by_default(kind: type[Defense[Any]]) -> Defense[Any] | None:
+    """The defense with its defaults; None where a plugin has none, or fails."""
+    try:
+        made = kind(kind.Params())
+        made.covers()
+    except Exception:  # of a plugin
+        return None
+    return made
+
+
 def _suite(suite: Suite) -> None:
     click.echo(f"{suite.name}: {suite.summary}")
     click.echo(f"dataset: {suite.dataset}")
@@ -79,7 +117,7 @@ def _suite(suite: Suite) -> None:
         click.echo(f"  {cell}")
 
 
-def _defense(entry: Registered[type[Defense[Any]]]) -> None:
+def _defense(entry: Registered[type[Defense[Any]]], chosen: Defense[Any] | None) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -89,7 +127,7 @@ def _defense(entry: Registered[type[Defense[Any]]]) -> None:
     click.echo(f"{defense.name}: {defense.title}")
     click.echo(f"paper: {defense.paper}")
     click.echo(f"from: {entry.distribution}")
-    for line in _promises(defense):
+    for line in _promises(defense, chosen):
         click.echo(line)
     for head, told in (("needs", defense.needs), ("takes", defense.takes)):
         for key, meaning in told.items():
@@ -98,7 +136,8 @@ def _defense(entry: Registered[type[Defense[Any]]]) -> None:
         click.echo("no parameters")
         return
     table = Table(box=None)
-    for title in ("parameter", "default", "allowed", "meaning"):
+    given = () if chosen is None else ("value",)
+    for title in ("parameter", *given, "default", "allowed", "meaning"):
         table.add_column(title, overflow="fold", no_wrap=title == "parameter")
     late = defense.Params.certify_only()
     for key, field in defense.Params.model_fields.items():
@@ -107,19 +146,22 @@ def _defense(entry: Registered[type[Defense[Any]]]) -> None:
             meaning += " [certifying only: trains nothing]"
         default = field.get_default(call_default_factory=True)
         default = "required" if field.is_required() else str(default)
-        table.add_row(key, escape(default), escape(allowed(field)), escape(meaning))
+        value = [] if chosen is None else [escape(str(getattr(chosen.params, key)))]
+        table.add_row(key, *value, escape(default), escape(allowed(field)), escape(meaning))
     console.print(table)
 
 
-def _promises(defense: type[Defense[Any]]) -> list[str]:
-    """Threats and guarantee with the default parameters, or why they are not known."""
+def _promises(defense: type[Defense[Any]], chosen: Defense[Any] | None) -> list[str]:
+    """Threats and guarantee with the parameters that were chosen, or the defaults; or why they are
+    not known.
+    """
     from harness.threats import Threat
 
     required = [k for k, field in defense.Params.model_fields.items() if field.is_required()]
-    if required:
+    if required and chosen is None:
         return [f"threats and guarantee: depend on {', '.join(required)}"]
     try:
-        made = defense(defense.Params())
+        made = chosen or defense(defense.Params())
         covered, guarantee = made.covers(), made.guarantee(0.001)
     except Exception as error:  # of a plugin
         text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -100,7 +100,8 @@ class Selection:
             if key not in fields:
                 if not fields:
                     raise UsageError(f"{self.name} has no parameters; found {key!r}")
-                raise unknown(f"parameter of {self.name}", key, fields)
+                meant = defense.Params.symbols.get(key)
+                raise unknown(f"parameter of {self.name}", key, fields, meant)
         try:
             params = defense.Params.model_validate(dict(self.parameters))
         except ValidationError as error:
