@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from harness.threats import Threat
 
 
+VAIN = 5
+"""On so many examples in a row an attack takes no less than others, before it is left out: the six
+weakest examples are attacked by all."""
+
+
 @dataclass(frozen=True)
 class Order:
     """What is to be attacked: a test example, and what the run says of it under the threat.
@@ -72,7 +77,7 @@ class Attempt:
 @dataclass(frozen=True)
 class Outcome:
     """What came of an order: an attempt for each attack, with 0 as ``largest`` where it had nothing
-    to try.
+    to try, or no chance to take less than another one did.
     """
 
     order: Order
@@ -98,6 +103,8 @@ class Assault:
     shared: dict[str, Any] = field(default_factory=dict)
     _ratios: dict[tuple[str, Threat], float] = field(default_factory=dict)
     """What an attack reached of the example before, over what was proved of it, or over 1."""
+    _vain: dict[tuple[str, Threat], int] = field(default_factory=dict)
+    """On how many examples in a row an attack took no less than others."""
 
     def carry_out(self, order: Order) -> Outcome:
         """The attempts against one test example; nothing of what goes wrong in an attack is raised,
@@ -108,7 +115,10 @@ class Assault:
         below = order.below
         ended, refuted = False, None
         for name in order.attacks:
-            if name == ADAPTIVE or order.tight(below):
+            if name == ADAPTIVE:
+                continue
+            if order.tight(below) or self._in_vain(order, name, below):
+                attempts.append(Attempt(name, None, 0, 0, 0.0))
                 continue
             if time.monotonic() > deadline:
                 ended = True
@@ -118,9 +128,17 @@ class Assault:
             one, again = self._repeated(order, one)
             refuted = again or refuted
             attempts.append(one)
+            if below is not None and not (order.weakest or one.error or out):
+                key = name, order.threat
+                self._vain[key] = 0 if one.reached is not None else self._vain.get(key, 0) + 1
             if one.reached is not None:
                 below = one.reached
         return Outcome(order, tuple(attempts), ended, refuted)
+
+    def _in_vain(self, order: Order, name: str, below: int | None) -> bool:
+        """Whether that attack has taken no less than others so often that it is not tried again."""
+        often = self._vain.get((name, order.threat), 0)
+        return below is not None and not order.weakest and often >= VAIN
 
     def aim(self, order: Order, deadline: float) -> Aim:
         """The test example as attacks are given it."""

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.attacks.names import ADAPTIVE
 from harness.results.attacks import (
     POISONINGS,
     SAMPLED,
@@ -90,13 +89,8 @@ class Kept:
             if row is not None and (row.reached is None or self._is_there(cell, row))
         }
         reached = [row.reached for row in done.values() if row.reached is not None]
-        below = min(reached, default=None)
-        left = tuple(
-            name
-            for name in order.attacks
-            if name not in done and (name == ADAPTIVE or not order.tight(below))
-        )
-        return replace(order, attacks=left, below=below)
+        left = tuple(name for name in order.attacks if name not in done)
+        return replace(order, attacks=left, below=min(reached, default=None))
 
     def _is_there(self, cell: Cell, row: Attacked) -> bool:
         path = self._folder.path / row.poisoning

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,13 +10,17 @@ from click.testing import CliRunner
 
 import harness
 from harness.attacking.again import load_again
+from harness.attacking.assault import VAIN, Assault, Order
 from harness.attacking.victim import CLEAN, Victim
 from harness.attacks.base import Attack
+from harness.certificates import DETERMINISTIC, PointwiseCertificate
 from harness.cli.program import program
 from harness.datasets.poisoning import Poisoning
+from harness.defense import Evidence
 from harness.plugins.registry import Registered, load_registry
 from harness.results.attacks import read_attacks
 from harness.running.task import Inputs
+from harness.testing.data import border_dataset
 from harness.threats import Threat
 
 
@@ -60,6 +65,66 @@ def test_reached_is_beyond_proved_and_one_beyond_for_neighbours(run):
     assert len(knn) == 8
     assert (knn.groupby(["threat", "example"])["proof_gap"].min() == 1).all()
     assert (made.folder / "report.html").exists()
+
+
+def test_an_attack_that_could_take_no_less_is_tried_at_the_weakest_only(run):
+    _, found = run
+    table = found.table
+    others = table[(table["defense"] == "knn[k=31]") & ~table["attack"].isin(["own", "adaptive"])]
+    sampled = others[others["chosen"] == "sampled"]
+    assert len(sampled)
+    assert not sampled["trainings"].any()
+    assert sampled["reached"].isna().all()
+    weakest = others[others["chosen"] == "weakest"]
+    assert (weakest["largest"] >= 1).all()
+
+
+def test_one_that_takes_no_less_time_and_again_is_left_out():
+    class Fixed(Attack):
+        """Flips the label of the first training examples."""
+
+        name = "fixed"
+        summary = "the first"
+
+        def poison(self, target, threat, r):
+            return Poisoning.flip(np.arange(min(r, 3)), target.rivals[0])
+
+    class Surer(Fixed):
+        name = "surer"
+
+        def poison(self, target, threat, r):
+            return Poisoning.flip(np.arange(5, 5 + min(r, 2)), target.rivals[0])
+
+    victim = Pretended()
+    assault = Assault(victim, {"surer": Surer(), "fixed": Fixed()})
+    tried = []
+    for example in range(VAIN + 2):
+        order = Order(Threat.LABEL_FLIP, example, 0, 0, (1,), ("surer", "fixed"))
+        outcome = assault.carry_out(order)
+        tried.append([one.trainings > 0 for one in outcome.attempts])
+    assert tried == [[True, True]] * VAIN + [[True, False]] * 2
+    order = Order(Threat.LABEL_FLIP, 0, 0, 1, (1,), ("surer", "fixed"), weakest=True)
+    assert [one.trainings > 0 for one in assault.carry_out(order).attempts] == [True, True]
+
+
+class Pretended:
+    """A victim that is turned by labels 5 and 6, and by nothing else."""
+
+    cell = SimpleNamespace(alpha=0.001, seed=0)
+    defense = SimpleNamespace(guarantee=lambda alpha: DETERMINISTIC)
+    data = border_dataset((1,), n_train=20)
+    trainings = 0
+
+    def evidence(self, poisoning, tests, seed=None, *, remembered=True):
+        self.trainings += 1
+        turned = {5, 6} <= set(poisoning.flipped.tolist())
+        return Evidence({"votes": np.array([[int(not turned), int(turned)]])}, 20, 2, 1)
+
+    def certify(self, evidence, threat):
+        votes = evidence["votes"]
+        return PointwiseCertificate(
+            "pretended", threat, DETERMINISTIC, votes.argmax(axis=1), np.zeros(1, np.int64)
+        )
 
 
 def test_what_is_kept_turns_the_prediction_again(run):
