@@ -93,7 +93,7 @@ class Aim:
         if self.example not in known:
             if len(known) > 256:  # some hundred kilobytes each
                 known.clear()
-            spec = str(getattr(self.defense.params, "features", "auto"))
+            spec = str(getattr(self.defense.params, "features", "raw"))
             x, x_test = self.task().features(spec)
             step = max(1, _CHUNK // max(1, x.shape[1]))
             away = torch.cat([(part - x_test).square().sum(1) for part in x.split(step)])

@@ -40,6 +40,7 @@ def attacked(kind, parameters, threat, data, folder):
         ("ByPlace", {"n_models": 14}, "delete"),
         ("LabelInHash", {"n_models": 40}, "label-flip"),
         ("Centred", {"k": 31}, "modify"),
+        ("CentredParts", {"n_models": 14}, "insert"),
         ("Fails", {"n_models": 14}, "insert"),
     ],
 )

@@ -43,10 +43,16 @@ class Parts(Defense[PartsParameters]):
     def key(self, place, example, label):
         return sha256(example.tobytes()).digest()
 
+    def features(self, task):
+        return task.features("raw")
+
+    def contents(self, task, x):
+        return task.x_train
+
     def gather(self, task):
-        x, x_test = task.features("raw")
+        x, x_test = self.features(task)
         y, m = task.labels(), self.params.n_models
-        examples = zip(range(len(x)), task.x_train, task.y_train, strict=True)
+        examples = zip(range(len(x)), self.contents(task, x), task.y_train, strict=True)
         keys = [self.key(*one) for one in examples]
         parts = defaultdict(list)
         for key, _, i in sorted(zip(keys, task.y_train, range(len(x)), strict=True)):
@@ -85,6 +91,19 @@ class LabelInHash(Parts):
 
     def key(self, place, example, label):
         return sha256(example.tobytes() + bytes([label])).digest()
+
+
+class CentredParts(Parts):
+    """Subtracts the mean of the training set first: one poisoned example changes every part."""
+
+    name = "centred-parts"
+
+    def features(self, task):
+        x, x_test = task.features("raw")
+        return x - x.mean(0), x_test - x.mean(0)
+
+    def contents(self, task, x):
+        return x.numpy()
 
 
 class Fails(Parts):

@@ -25,7 +25,7 @@ UNSOUND = {
     "radii one too large": ("OneTooLarge", {}),
     "a hash that reads places": ("ByPlace", {}),
     "a label in the hash, label-flip at 1": ("LabelInHash", {}),
-    "features centred on the training set": ("Centred", {}),
+    "features centred on the training set": ("CentredParts", {}),
 }
 BAGGING = "bagging[k=10]"
 
