@@ -9,8 +9,9 @@ import numpy as np
 
 from harness.attacking.assault import Assault, Order, attacks_on, made_attacks
 from harness.attacking.verdict import contradicted, pointwise
-from harness.attacks.names import ADAPTIVE
+from harness.attacks.names import ADAPTIVE, OWN
 from harness.certificates import ABSTAIN, PointwiseCertificate
+from harness.running.containment import describe
 from harness.threats import Threat
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ def at_the_radius(bench: Bench, threat: Threat, before: PointwiseCertificate) ->
         if r < 1:
             continue
         for name, poisoning in _poisonings(assault, threat, before, example):
+            if isinstance(poisoning, str):
+                yield f"{bench.label}, its own attack under {threat}: {poisoning}"
+                continue
             evidence = bench.trained_on(poisoning)
             after = pointwise(bench.victim.certify(evidence, threat))
             for i in contradicted(before, after, poisoning.size(threat)):
@@ -49,8 +53,11 @@ def at_the_radius(bench: Bench, threat: Threat, before: PointwiseCertificate) ->
 
 def _poisonings(
     assault: Assault, threat: Threat, before: PointwiseCertificate, example: int
-) -> Iterator[tuple[str, Poisoning]]:
-    """Each attack by its name, and what it makes of just so many poisonings as are certified."""
+) -> Iterator[tuple[str, Poisoning | str]]:
+    """Each attack by its name, and what it makes of just so many poisonings as are certified.
+
+    Of an attack that fails nothing; of the defense's own, why: it is a part of the defense.
+    """
     victim, r = assault.victim, int(before.radii[example])
     predicted = int(before.predictions[example])
     rivals = tuple((predicted + i) % victim.data.n_labels for i in range(1, victim.data.n_labels))
@@ -60,6 +67,11 @@ def _poisonings(
         for name in names:
             if name != ADAPTIVE:
                 aim = assault.aim(order, float("inf"))
-                poisoning = assault.poisoning(aim, name, r)
+                try:
+                    poisoning = assault.poisoning(aim, name, r)
+                except Exception as failed:  # of a plugin
+                    if name == OWN:
+                        yield name, describe(failed)
+                    continue
                 if poisoning is not None:
                     yield name, poisoning

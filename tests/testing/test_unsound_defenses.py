@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from pydantic import Field
 
+from harness.attacks.base import Attack
 from harness.certificates import DETERMINISTIC, PointwiseCertificate
+from harness.datasets.poisoning import Poisoning
 from harness.defenses.bagging import Bagging, certified_poisoning_size
 from harness.defenses.partition.dpa import LABEL_IN_HASH, Dpa, DpaParameters, count
 from harness.defenses.partition.parts import Hash, hashed_parts
 from harness.defenses.partition.training import rankings
 from harness.errors import UsageError
-from harness.plugins.registry import Registry
+from harness.plugins.registry import Registered, Registry
 from harness.proofs.confidence import simuem
 from harness.testing import ConformanceError, check_defense
 from harness.threats import Threat
@@ -276,6 +278,29 @@ def test_an_unsound_collective_certificate_is_refused(registry: Registry) -> Non
         check_defense(unsound, registry=registry)
     assert "certified modify attacks change nothing: " in str(caught.value)
     assert "that no attack of size 1 turns the test examples" in str(caught.value)
+
+
+def test_an_attack_that_fails_says_nothing_of_a_defense_unless_it_is_its_own(
+    registry: Registry,
+) -> None:
+    class Fails(Attack):
+        name = summary = "fails"
+
+        def poison(self, target, threat, r):
+            raise RuntimeError("no idea")
+
+    class CannotAttack(Dpa):
+        name = "cannot-attack"
+
+        def attack(self, target, threat, r):
+            return Poisoning.flip([0] * r, 1) if r > 1 else None
+
+    entries = {**registry.attacks.entries, "fails": Registered(Fails, "a test")}
+    other = replace(registry, attacks=replace(registry.attacks, entries=entries))
+    assert not check_defense("dpa[n_models=7]", registry=other).unattacked
+    with pytest.raises(ConformanceError) as caught:
+        check_defense(CannotAttack, registry=registry)
+    assert "its own attack under label-flip: it changes a training example twice" in str(caught.value)
 
 
 def test_where_nothing_could_be_attacked_it_is_said_first(registry: Registry) -> None:
