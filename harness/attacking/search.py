@@ -69,9 +69,12 @@ class Search:
 
     def _run(self, proved: int, most: int, below: int | None) -> None:
         if below is not None:  # it is of use only if it takes less than the others
-            most = min(most, below - 1)
+            most = min(most, below - self._near(below))
             if most <= proved or self._succeeds(most):
-                self._up_to(min(proved, most), most)
+                low = min(proved, most)
+                if not self._refutes(low) and low < most:
+                    self._down(low, most)
+                    self._again(proved)
             return
         low = min(proved, most)
         if self._refutes(low):
@@ -84,12 +87,6 @@ class Search:
                 return
             low = expected
         self._up(low, most)
-
-    def _up_to(self, proved: int, most: int) -> None:
-        """From ``proved``, unless an attack of that size succeeds, up to what succeeds."""
-        if not self._refutes(proved) and proved < most:
-            self._bisect(proved, most)
-            self._again(proved)
 
     def _refutes(self, proved: int) -> bool:
         """Whether an attack of a certified size succeeds; then the smallest is looked for."""

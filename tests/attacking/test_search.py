@@ -61,6 +61,13 @@ def test_it_goes_on_where_there_is_no_attack_of_a_small_size_and_ends_where_noth
     assert max(tried) < 150
 
 
+def test_where_chance_plays_a_part_a_little_less_is_not_less():
+    search, tried = searching(lambda r: r >= 1495)
+    search.noisy = True
+    assert search.run(1000, 1500, 6000) is None
+    assert tried == [1485]
+
+
 def test_where_chance_plays_a_part_sizes_near_one_another_are_the_same():
     search, tried = searching(lambda r: r >= 1500, expected=lambda: 1600)
     search.noisy = True
