@@ -204,8 +204,8 @@ def _print(found: Attacks) -> None:
                 click.echo(line)
     if not found.rows and not found.joint:
         click.echo(
-            "nothing was attacked: no cell has a radius under these threats, of a test "
-            "example that is predicted rightly"
+            "nothing was attacked: no cell has a radius under these threats, of a test example "
+            "that is predicted rightly; or --budget was over before"
         )
         return
     click.echo(f"\nattacks: {found.folder / 'attacks.csv'}")

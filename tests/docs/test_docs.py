@@ -123,7 +123,7 @@ def test_commands_do_what_they_say(
         output = ["--output", "elsewhere"]  # the last one counts
         assert "elsewhere" in invoke([*arguments, "--dry-run", *output])
     elif arguments[0] == "attack":  # little of it
-        few = ["--examples", "1", "--budget", "0.1", "-d", "bagging"]
+        few = ["--examples", "1", "--budget", "3", "-d", "bagging"]
         if "-d" in arguments:
             few += ["--dataset", "npz:my-data.npz", "--output", "attacked"]
             few[5] = "dpa[n_models=9]"
