@@ -31,6 +31,7 @@ COPIES, NEAR, INFLUENCE = "copies", "near-copies", "influence"
 """The attacks that are made for all test examples together; others are put together of those on
 single ones."""
 _FRACTIONS = (1.0, 1 / 4, 1 / 16, 1 / 64)
+_PLACES = (0.75, 0.5, 0.99, 0.25)
 _SIDES = 2
 """So many labels whose examples are attacked alone, too: poison for one side is poison for all."""
 
@@ -38,12 +39,15 @@ _SIDES = 2
 @dataclass(frozen=True)
 class Shape:
     """How an attack is laid out: against the cheapest ``fraction`` of the test examples that are
-    predicted rightly, or of those of one ``label``; at most as many as it has poisonings.
+    predicted rightly, or of those of one ``label``; at most as many as it has poisonings. With
+    ``place``, against one of them alone, so far along their order: what turns most base models
+    against one test example turns them against others like it.
     """
 
     attack: str
     fraction: float
     label: int | None = None
+    place: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,13 @@ class Joint:
             if self.threat in one.threats and name not in (COPIES, NEAR, INFLUENCE, ADAPTIVE)
         ]
         names = [name for name in names if not self._wanted or name in self._wanted]
-        sides = [None, *self.crowd.sides(_SIDES)]
-        return [Shape(n, part, side) for part in _FRACTIONS for side in sides for n in names]
+        sides = self.crowd.sides(_SIDES)
+        first, *others = [
+            [Shape(n, part, side) for side in (None, *sides) for n in names] for part in _FRACTIONS
+        ]
+        alone = [n for n in names if n not in (COPIES, INFLUENCE)]
+        singles = [Shape(n, 0.0, side, at) for at in _PLACES for side in sides for n in alone]
+        return [*first, *singles, *(shape for some in others for shape in some)]
 
     def carry_out(self, shape: Shape, r: int, deadline: float) -> Tried:
         """What that layout of at most ``r`` comes to; ``deadline`` as ``time.monotonic`` counts."""
@@ -155,10 +164,13 @@ class Joint:
         OutOfTime; what an attack that is a plugin raises is kept in ``errors``.
         """
         targets = self.crowd.of(shape.label)
-        bounded = len(targets) if shape.attack == INFLUENCE else min(r, len(targets))
-        targets = targets[: max(1, int(shape.fraction * bounded))]
         if not len(targets) or shape.attack in self.errors:
             return None
+        if shape.place is not None:
+            targets = targets[[int(shape.place * (len(targets) - 1))]]
+        else:
+            bounded = len(targets) if shape.attack == INFLUENCE else min(r, len(targets))
+            targets = targets[: max(1, int(shape.fraction * bounded))]
         try:
             if shape.attack in (COPIES, INFLUENCE):
                 found = spread(self.victim, self.threat, self.crowd, targets, r, self._shared)

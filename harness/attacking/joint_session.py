@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 _FALLEN = (0.9, 0.75, 0.5, 0.25)
 """Fractions of the clean accuracy: the last r at which that much is proved is attacked."""
 _BEYOND = (1, 2, 4, 8)
-"""And these multiples of the first r at which nothing is proved, until ``_ENOUGH`` is left."""
-_ENOUGH = 0.25
+"""And these multiples of the first r at which nothing is proved."""
 _AFTER_FIRST = 3
-"""Layouts that are tried at each r after the first: those that left least at the one before."""
+"""Layouts that are tried at each r after the first: those that left least at the one before it."""
 _SAME = 1e-9
 
 
@@ -157,10 +156,9 @@ class JointSiege:
             )
             return
         shapes: list[Shape] = joint.shapes()
-        beyond = [r for r in rs if accuracy_at(self._curve(label, threat.value), r) <= 0]
-        for done, r in enumerate(rs):
-            row = self._rows.get((label, threat.value, r))
-            if row is None:
+        # The largest first: what harms most shows where there is much of it.
+        for done, r in enumerate(reversed(rs)):
+            if (label, threat.value, r) not in self._rows:
                 left = ends - time.monotonic()
                 if left <= 0:
                     self.note(
@@ -168,16 +166,13 @@ class JointSiege:
                         f"{done} of {len(rs)} sizes"
                     )
                     break
-                tried = self._tried(joint, shapes, r, left / (len(rs) - done))
+                share = 1 / 2 if len(shapes) > _AFTER_FIRST else 1 / (len(rs) - done)
+                tried = self._tried(joint, shapes, r, share * left)
                 if not tried:
                     continue
                 shapes = [one.shape for one in tried][:_AFTER_FIRST]
-                row = self._keep(joint, r, tried)
+                self._keep(joint, r, tried)
                 self.progress.advance(1)
-                if row is None:
-                    continue
-            if r in beyond and row.reached <= _ENOUGH * clean:
-                break
 
     def _tried(self, joint: Joint, shapes: Sequence[Shape], r: int, seconds: float) -> list[Tried]:
         """What each layout leaves, the least first; at least one is tried, whatever the time."""
@@ -199,8 +194,8 @@ class JointSiege:
         done = [one for one in found if one.poisoning is not None]
         return sorted(done, key=lambda one: one.left)
 
-    def _keep(self, joint: Joint, r: int, tried: Sequence[Tried]) -> JointAttacked | None:
-        """The row of r, of the layout that leaves least; None where that may be chance."""
+    def _keep(self, joint: Joint, r: int, tried: Sequence[Tried]) -> None:
+        """Keeps the row of r, of the layout that leaves least, unless that may be chance."""
         cell, threat, best = joint.victim.cell, joint.threat.value, tried[0]
         told = self._told[cell.label, threat]
         proved = accuracy_at(self._curve(cell.label, threat), r)
@@ -211,7 +206,7 @@ class JointSiege:
                 f"{cell.label}, {threat}, r = {r:,}: {reached:.4f} is left and {proved:.4f} is "
                 "proved, which may be chance; it is not kept"
             )
-            return None
+            return
         file = f"{POISONINGS}/{cell.stem}-{threat}-joint-{r}.npz"
         meta = self._meta(cell, threat, best, r) | {"certified": proved, "reached": reached}
         self.folder.write(file, npz_bytes(best.poisoning.arrays(), meta))
@@ -229,7 +224,6 @@ class JointSiege:
         )
         self._rows[cell.label, threat, r] = row
         self.flush()
-        return row
 
     def _meta(self, cell: Cell, threat: str, best: Tried, r: int) -> dict[str, Any]:
         manifest = self.again.result.manifest

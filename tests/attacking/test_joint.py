@@ -5,16 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 import harness
-from harness.attacking.joint import mean_upper
+from harness.attacking.joint import Joint, Shape, mean_upper
 from harness.attacking.together import merged
+from harness.attacking.victim import Victim
+from harness.attacks.names import OWN
 from harness.certificates import AccuracyCertificate, CollectiveCertificate
 from harness.cli.program import program
 from harness.datasets.poisoning import Poisoning
 from harness.defenses.dp.defense import DifferentialPrivacy
 from harness.defenses.partition.dpa import Dpa
+from harness.plugins.registry import load_registry
+from harness.results.cells import Cell, Plan
+from harness.running.task import Inputs
 from harness.threats import Threat
 
 
@@ -121,6 +127,20 @@ def private(small, tmp_path_factory):
         store="off",
     )
     return harness.attack(made, store="off")
+
+
+def test_poison_against_one_example_turns_others_like_it(small):
+    """Spread over all test examples it turns few base models, aimed at one of them many."""
+    dpa = Dpa(Dpa.Params(n_models=15))
+    cell = Cell("dpa", "dpa", "", dpa, "")
+    inputs = Inputs(Plan(small, 0, (), cell.alpha, (cell,)), torch.device("cpu"))
+    joint = Joint(Victim(inputs, load_registry(), cell), Threat.LABEL_FLIP, {})
+    assert {shape.place for shape in joint.shapes() if shape.attack == OWN} > {0.75, 0.5}
+
+    def left(*shape):
+        return joint.carry_out(Shape(OWN, *shape), 40, float("inf")).left
+
+    assert min(left(0.0, side, 0.75) for side in (0, 1)) < left(1.0) - 0.1
 
 
 def test_one_that_was_kept_is_carried_out_again(private):
