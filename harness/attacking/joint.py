@@ -134,12 +134,20 @@ class Joint:
         ]
         names = [name for name in names if not self._wanted or name in self._wanted]
         sides = self.crowd.sides(_SIDES)
-        first, *others = [
-            [Shape(n, part, side) for side in (None, *sides) for n in names] for part in _FRACTIONS
+        whole = [n for n in names if n in (COPIES, INFLUENCE)]
+        each = [n for n in names if n not in whole]
+        wide, *narrow = [
+            [Shape(n, part, side) for side in (None, *sides) for n in whole] for part in _FRACTIONS
         ]
-        alone = [n for n in names if n not in (COPIES, INFLUENCE)]
-        singles = [Shape(n, 0.0, side, at) for at in _PLACES for side in sides for n in alone]
-        return [*first, *singles, *(shape for some in others for shape in some)]
+        alone = [Shape(n, 0.0, side, at) for at in _PLACES for side in sides for n in each]
+        # Last what is planned for hundreds of test examples one by one, the fewest first.
+        slow = [
+            Shape(n, part, side)
+            for part in reversed(_FRACTIONS)
+            for side in (None, *sides)
+            for n in each
+        ]
+        return [*wide, *alone, *(shape for some in narrow for shape in some), *slow]
 
     def carry_out(self, shape: Shape, r: int, deadline: float) -> Tried:
         """What that layout of at most ``r`` comes to; ``deadline`` as ``time.monotonic`` counts."""

@@ -156,8 +156,8 @@ class JointSiege:
             )
             return
         shapes: list[Shape] = joint.shapes()
-        # The largest first: what harms most shows where there is much of it.
-        for done, r in enumerate(reversed(rs)):
+        # What harms most shows at the largest; then what is proved is tried before what is not.
+        for done, r in enumerate([rs[-1], *rs[:-1]]):
             if (label, threat.value, r) not in self._rows:
                 left = ends - time.monotonic()
                 if left <= 0:
@@ -166,7 +166,7 @@ class JointSiege:
                         f"{done} of {len(rs)} sizes"
                     )
                     break
-                share = 1 / 2 if len(shapes) > _AFTER_FIRST else 1 / (len(rs) - done)
+                share = 1 / 3 if len(shapes) > _AFTER_FIRST else 1 / (len(rs) - done)
                 tried = self._tried(joint, shapes, r, share * left)
                 if not tried:
                     continue
