@@ -233,9 +233,15 @@ class Dataset:
         return sha.hexdigest()
 
 
+def settled(array: NDArray[Any]) -> bool:
+    """Whether nobody can write to the array, nor to the one that it is a view of."""
+    below = array.base
+    return not (array.flags.writeable or (isinstance(below, np.ndarray) and below.flags.writeable))
+
+
 def _kept(array: NDArray[Any]) -> NDArray[Any]:
     """The array as nobody can change it any more: the digest is of what it holds now."""
-    if array.flags.writeable or (isinstance(array.base, np.ndarray) and array.base.flags.writeable):
+    if not settled(array):
         array = array.copy()
         array.flags.writeable = False
     return array

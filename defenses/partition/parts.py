@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets.base import settled
+
 Hash = Literal["features", "content"]
 """What the hash of an example covers: its features alone, or its features and its label."""
 
@@ -25,15 +27,9 @@ def digests(x: NDArray[Any], y: NDArray[np.int64] | None = None) -> NDArray[np.u
     memory's layout or the byte order of the machine. Those of arrays that nobody can change, as a
     data set's are, are remembered for the next block.
     """
-    if all(array is None or _settled(array) for array in (x, y)):
+    if all(array is None or settled(array) for array in (x, y)):
         return _remembered(_Same(weakref.ref(x)), None if y is None else _Same(weakref.ref(y)))
     return _digests(x, y)
-
-
-def _settled(array: NDArray[Any]) -> bool:
-    """Whether nobody can write to it."""
-    below = array.base
-    return not (array.flags.writeable or (isinstance(below, np.ndarray) and below.flags.writeable))
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,8 @@ class Order:
     first. ``attacks``: by their names, in the order in which they are tried. ``weakest``: whether
     it was chosen for its small radius: then only attacks of a certified size are of interest.
     ``below``: the size that attacks need which were carried out before; ``seconds``: what trainings
-    may take together.
+    may take together. ``thorough``: whether it is among the weakest, where every attack is tried at
+    the certified size, whatever others reach.
     """
 
     threat: Threat
@@ -47,12 +48,13 @@ class Order:
     weakest: bool = False
     below: int | None = None
     seconds: float = float("inf")
+    thorough: bool = False
 
     def tight(self, below: int | None) -> bool:
         """Whether other attacks, once one took ``below``, could take less only by refuting: that is
         tried at the weakest examples.
         """
-        return below == self.proved + 1 and not self.weakest
+        return below == self.proved + 1 and not self.thorough
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,12 @@ class Assault:
             if time.monotonic() > deadline:
                 ended = True
                 break
-            one, out = self._attempt(order, name, below, deadline)
+            one, out = self._attempt(order, name, None if order.thorough else below, deadline)
             ended |= out
             one, again = self._repeated(order, one)
             refuted = again or refuted
             attempts.append(one)
-            if below is not None and not (order.weakest or one.error or out):
+            if below is not None and not (order.thorough or one.error or out):
                 key = name, order.threat
                 self._vain[key] = 0 if one.reached is not None else self._vain.get(key, 0) + 1
             if one.reached is not None:
@@ -138,7 +140,7 @@ class Assault:
     def _in_vain(self, order: Order, name: str, below: int | None) -> bool:
         """Whether that attack has taken no less than others so often that it is not tried again."""
         often = self._vain.get((name, order.threat), 0)
-        return below is not None and not order.weakest and often >= VAIN
+        return below is not None and not order.thorough and often >= VAIN
 
     def aim(self, order: Order, deadline: float) -> Aim:
         """The test example as attacks are given it."""

@@ -86,7 +86,7 @@ class Search:
                 self._again(proved)
                 return
             low = expected
-        self._up(low, most)
+        self._up(low, most, proved)
 
     def _refutes(self, proved: int) -> bool:
         """Whether an attack of a certified size succeeds; then the smallest is looked for."""
@@ -106,7 +106,7 @@ class Search:
         """What two sizes near that one differ by: one, unless chance plays a part."""
         return max(1, int(_NEAR * size)) if self.noisy else 1
 
-    def _up(self, low: int, most: int) -> None:
+    def _up(self, low: int, most: int, proved: int) -> None:
         """From a size that fails upwards, in growing steps."""
         first = _NOISY_STEP if self.noisy else _STEP
         start, step = low, self._near(low)
@@ -114,7 +114,7 @@ class Search:
             size = min(most, low + step)
             if self._succeeds(size):
                 self._bisect(low, size)
-                self._again(start)
+                self._again(proved)
                 return
             if 0 < self._used[size] < size:  # it has no more to change than it did
                 return

@@ -203,8 +203,9 @@ class Siege:
             weakest_of_all = set(sorted(able, key=lambda i: int(found.radii[i]))[:WEAK])
         for example, weak in wanted.items():
             label, radius = int(found.predictions[example]), int(found.radii[example])
-            names = attacks if weak or example in weakest_of_all else others
-            yield Order(threat, example, label, radius, (), names, weak)
+            thorough = weak or example in weakest_of_all
+            names = attacks if thorough else others
+            yield Order(threat, example, label, radius, (), names, weak, thorough=thorough)
 
     def _rivals(
         self,

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from harness.datasets.poisoning import Poisoning
     from harness.testing.bench import Bench
 
-_WEAKER = {Threat.ANY: (Threat.INSERT, Threat.DELETE)}
-"""What an attacker may do as well, where attacks make something else of it."""
+_WEAKER = {
+    Threat.ANY: (Threat.MODIFY, Threat.INSERT, Threat.DELETE),
+    Threat.MODIFY: (Threat.LABEL_FLIP,),
+}
+"""What an attacker may do as well: attacks make something else of it."""
 
 
 def at_the_radius(bench: Bench, threat: Threat, before: PointwiseCertificate) -> Iterator[str]:

@@ -64,7 +64,7 @@ def unsound(name: str) -> dict[str, Any]:
         took = time.perf_counter() - start
     return {
         "seconds": took,
-        "attacks": len(found.rows),
+        "attacks": sum(row.trainings > 0 for row in found.rows),
         "refuted": [
             f"{row.threat}, example {row.example}: proved {row.proved}, {row.attack} {row.reached}"
             for row in found.refuted

@@ -17,6 +17,8 @@ from harness.errors import UsageError
 from harness.plugins.registry import Registered, Registry
 from harness.proofs.confidence import simuem
 from harness.testing import ConformanceError, check_defense
+from harness.testing.attacks import ATTACKS
+from harness.testing.bench import make_bench
 from harness.threats import Threat
 
 
@@ -270,6 +272,15 @@ def test_an_unsound_defense_is_refused_with_the_right_words(
         check_defense(defense, registry=registry)
     for part in (f"{defense.name}[", *words):
         assert part.removesuffix("[") in str(caught.value)
+
+
+@pytest.mark.parametrize("threat", list(Threat))
+def test_a_radius_that_is_too_large_shows_under_every_threat(
+    registry: Registry, threat: Threat
+) -> None:
+    """The suite stops at the weakest attacker that shows it: each must."""
+    bench = make_bench(TwiceTheRadius, None, registry)
+    assert any("yet the attack " in text for text in ATTACKS[threat].check(bench))
 
 
 def test_an_unsound_collective_certificate_is_refused(registry: Registry) -> None:
