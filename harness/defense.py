@@ -7,7 +7,7 @@ descriptions and bounds; the command line, the error messages and the documentat
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.learners.base import Learner
 
 Arrays = Mapping[str, NDArray[Any]]
+Made = TypeVar("Made")
 
 
 class Parameters(BaseModel):
@@ -172,6 +173,41 @@ class Task(ABC):
     @abstractmethod
     def learner(self, spec: str) -> Learner:
         """The learner that ``name`` or ``name(key=value)`` or a scikit-learn import path names."""
+
+    def by_example(
+        self, about: str, of: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]
+    ) -> NDArray[Any]:
+        """``of(x_train, y_train)`` (n, ...), each row of which follows from its own example alone.
+
+        ``about`` tells it from everything else that the cell asks for so. Attacks, which train on
+        many sets that differ in a few examples, then ask for those few alone; the array is not to
+        be changed.
+        """
+        return of(self.x_train, self.y_train)
+
+    def of_set(self, about: str, make: Callable[[], Made]) -> Made:
+        """``make()``, which follows from the training set alone, and not from the block.
+
+        ``about`` as for :meth:`by_example`. Attacks make it once for all blocks.
+        """
+        return make()
+
+    def once(
+        self,
+        rows: NDArray[np.int64],
+        given: tuple[object, ...],
+        make: Callable[[], Made],
+        *,
+        labels: bool = True,
+    ) -> Made:
+        """``make()``, which follows from the training examples ``rows`` (k,), in that order, with
+        their ``labels`` if these count, from what is ``given``, and from nothing else.
+
+        ``given``: what this task gave, such as features, images, a learner or what ``once`` made,
+        and numbers and words, by which one knows what is made and with which random numbers.
+        Attacks make once what is the same on many training sets: most base models of a partition.
+        """
+        return make()
 
     @abstractmethod
     def phase(self, name: str) -> AbstractContextManager[None]:

@@ -31,18 +31,32 @@ def diffusion_map(x: Tensor, x_test: Tensor) -> tuple[Tensor, Tensor]:
     mean of its nearest training examples and moves none of them. Deterministic; depends on the
     order of the training examples by rounding and signs alone: give them in a canonical one.
     """
+    coordinates = coordinates_of(x)
+    return as_features(coordinates, x), placed_among(x_test, x, coordinates)
+
+
+def coordinates_of(x: Tensor) -> NDArray[np.float64]:
+    """The diffusion coordinates (n, q) of training features (n, d)."""
     n = len(x)
     q = min(DIMENSIONS, n - 1)
     if q < 1:
-        return x.new_zeros(n, 1), x.new_zeros(len(x_test), 1)
+        return np.zeros((n, 1))
     k = min(NEIGHBOURS, n - 1)
     near = nearest(x, x, k + 1)
     own = near == np.arange(n)[:, None]
     # Where k others are as near as the example itself, it may be missing from its own list.
     own[~own.any(axis=1), -1] = True
-    coordinates = _eigenvectors(_walk(near[~own].reshape(n, k)), q)
-    placed = coordinates[nearest(x_test, x, k)].mean(axis=1)
-    return _as(coordinates, x), _as(placed, x)
+    return _eigenvectors(_walk(near[~own].reshape(n, k)), q)
+
+
+def placed_among(x_test: Tensor, x: Tensor, coordinates: NDArray[np.float64]) -> Tensor:
+    """Where test features (e, d) come among training features (n, d) with those ``coordinates``
+    (n, q): (e, q), the mean of the nearest.
+    """
+    k = min(NEIGHBOURS, len(x) - 1)
+    if k < 1:
+        return x.new_zeros(len(x_test), coordinates.shape[1])
+    return as_features(coordinates[nearest(x_test, x, k)].mean(axis=1), x)
 
 
 def nearest(x: Tensor, among: Tensor, k: int) -> NDArray[np.int64]:
@@ -81,5 +95,6 @@ def _eigenvectors(weights: csr_matrix, q: int) -> NDArray[np.float64]:
     return np.asarray(right * np.clip(values[order], 0, 1) ** STEPS)
 
 
-def _as(values: NDArray[np.float64], like: Tensor) -> Tensor:
+def as_features(values: NDArray[np.float64], like: Tensor) -> Tensor:
+    """Coordinates in the type and on the device of features."""
     return torch.from_numpy(values).to(like.device, like.dtype)

@@ -36,7 +36,7 @@ from harness.defenses.partition.collective import (
     time_limit_field,
 )
 from harness.defenses.partition.elections import Election
-from harness.defenses.partition.parts import Hash, hashed_parts
+from harness.defenses.partition.parts import Hash, parts_of
 from harness.defenses.partition.training import BLOCK, positions, rankings
 from harness.defenses.partition.white_box import (
     CERTIFICATE,
@@ -138,7 +138,7 @@ class Dpa(Defense[DpaParameters]):
         learner = task.learner(p.learner)
         inputs = task.images() if learner.images else task.features(p.features)
         with task.phase("train"):
-            parts = hashed_parts(task.x_train, task.y_train, p.n_models, p.hash)
+            parts = parts_of(task, p.n_models, p.hash)
         own = [parts[i] for i in task.models]
         counts = counted(task, learner, inputs, own, p.certificate)
         return counts | {LABEL_IN_HASH: np.array(p.hash == "content", dtype=np.int64)}

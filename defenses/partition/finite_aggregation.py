@@ -37,7 +37,7 @@ from harness.defenses.partition.dpa import (
     in_examples,
     part_unit,
 )
-from harness.defenses.partition.parts import canonical_order, digests, hashed_parts
+from harness.defenses.partition.parts import order_of, parts_of
 from harness.defenses.partition.training import BLOCK, positions, rankings
 from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, cost, covered
@@ -109,8 +109,9 @@ class FiniteAggregation(Defense[FiniteAggregationParameters]):
         inputs = task.images() if learner.images else task.features(p.features)
         offsets = spread_offsets(p.n_models, p.spread)
         with task.phase("train"):
-            parts = hashed_parts(task.x_train, task.y_train, p.n_models, p.hash)
-            place = np.argsort(canonical_order(digests(task.x_train), task.y_train))
+            parts = parts_of(task, p.n_models, p.hash)
+            order = order_of(task)
+            place = task.of_set("place in that order", lambda: np.argsort(order))
         own = [
             _joined([parts[(model - offset) % p.n_models] for offset in offsets], place)
             for model in task.models

@@ -33,7 +33,7 @@ from harness.defenses.partition.collective import (
     time_limit_field,
 )
 from harness.defenses.partition.dpa import LABEL_IN_HASH, part_unit
-from harness.defenses.partition.parts import Hash, canonical_order, digests, salted_parts
+from harness.defenses.partition.parts import Hash, salted_parts_of
 from harness.defenses.partition.training import BLOCK, rankings
 from harness.errors import DataError, UsageError
 from harness.threats import Threat, Unit, cost, covered
@@ -118,12 +118,8 @@ class HashBagging(Defense[HashBaggingParameters]):
         inputs = task.images() if learner.images else task.features(p.features)
         partition = np.arange(task.models.start, task.models.stop) // p.parts
         with task.phase("train"):
-            digest = digests(task.x_train, None if p.hash == "features" else task.y_train)
-            order = canonical_order(digest, task.y_train)
-            parts = {
-                int(salt): salted_parts(digest, order, p.parts, int(salt))
-                for salt in np.unique(partition)
-            }
+            salts = np.unique(partition).tolist()
+            parts = salted_parts_of(task, p.parts, salts, p.hash)
         own = [parts[model // p.parts][model % p.parts] for model in task.models]
         ranked = rankings(task, learner, inputs, own)
         return {

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.datasets.base import settled
+
+if TYPE_CHECKING:
+    from harness.defense import Task
 
 Hash = Literal["features", "content"]
 """What the hash of an example covers: its features alone, or its features and its label."""
@@ -81,6 +85,48 @@ def hashed_parts(
     the features only. Parts may be empty.
     """
     digest = digests(x, None if covers == "features" else y)
+    return _hashed(digest, y, n_parts)
+
+
+def digests_of(task: Task, covers: Hash = "features") -> NDArray[np.uint64]:
+    """The :func:`digests` (n, 2) of a task's training set, of what the hash ``covers``."""
+
+    def of(x: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.uint64]:
+        return digests(x, None if covers == "features" else y)
+
+    return task.by_example(f"digest of {covers}", of)
+
+
+def order_of(task: Task, covers: Hash = "features") -> NDArray[np.int64]:
+    """The :func:`canonical_order` (n,) of a task's training set."""
+    digest = digests_of(task, covers)
+    return task.of_set(f"order by {covers}", lambda: canonical_order(digest, task.y_train))
+
+
+def parts_of(task: Task, n_parts: int, covers: Hash) -> list[NDArray[np.int64]]:
+    """The :func:`hashed_parts` of a task's training set."""
+    digest = digests_of(task, covers)
+    about = f"{n_parts} parts by {covers}"
+    return task.of_set(about, lambda: _hashed(digest, task.y_train, n_parts))
+
+
+def salted_parts_of(
+    task: Task, n_parts: int, salts: Sequence[int], covers: Hash
+) -> dict[int, list[NDArray[np.int64]]]:
+    """The :func:`salted_parts` of a task's training set for each of the ``salts``."""
+
+    def of(x: NDArray[Any], y: NDArray[np.int64]) -> NDArray[np.int64]:
+        digest = digests(x, None if covers == "features" else y)
+        return np.stack([salted_part_of(digest, n_parts, salt) for salt in salts], axis=1)
+
+    order = order_of(task, covers)
+    part = task.by_example(f"{n_parts} parts by {covers}, salted {salts}", of)
+    return {salt: _grouped(part[:, i], order, n_parts) for i, salt in enumerate(salts)}
+
+
+def _hashed(
+    digest: NDArray[np.uint64], y: NDArray[np.int64], n_parts: int
+) -> list[NDArray[np.int64]]:
     return _grouped(part_of(digest, n_parts), canonical_order(digest, y), n_parts)
 
 
@@ -141,6 +187,7 @@ def balanced_parts(
 
 def _grouped(part: NDArray[Any], order: NDArray[np.int64], n_parts: int) -> list[NDArray[np.int64]]:
     """The indices of each part, in the order of ``order``."""
-    by_part = order[np.argsort(part[order], kind="stable")]
-    ends = np.bincount(part.astype(np.int64), minlength=n_parts).cumsum()
-    return np.split(by_part, ends[:-1])
+    small = part.astype(np.min_scalar_type(n_parts))  # these are sorted in linear time
+    by_part = order[np.argsort(small[order], kind="stable")]
+    ends = np.bincount(part.astype(np.int64), minlength=n_parts).cumsum().tolist()
+    return [by_part[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -36,7 +36,7 @@ from harness.defenses.partition.collective import (
 )
 from harness.defenses.partition.dpa import ELECTION, certified, counted
 from harness.defenses.partition.elections import Election
-from harness.defenses.partition.parts import balanced_parts, digests, distinct
+from harness.defenses.partition.parts import balanced_parts, digests_of, distinct
 from harness.defenses.partition.white_box import CERTIFICATE, check_learner, strengthened
 from harness.errors import UsageError
 from harness.threats import Threat, Unit, cost, covered
@@ -111,10 +111,10 @@ class SsDpa(Defense[SsDpaParameters]):
             )
         inputs = task.images() if learner.images else task.features(p.features)
         with task.phase("train"):
-            digest = digests(task.x_train)
+            digest = digests_of(task)
             parts = balanced_parts(digest, task.y_train, p.n_models)
             if p.representation == "diffusion":
-                inputs = _represented(inputs, digest)
+                inputs = _represented(task, inputs, digest)
         return inputs, parts
 
     def guarantee(self, alpha: float) -> Guarantee:
@@ -138,12 +138,25 @@ class SsDpa(Defense[SsDpaParameters]):
 
 
 def _represented(
-    inputs: tuple[Tensor, Tensor], digest: NDArray[np.uint64]
+    task: Task, inputs: tuple[Tensor, Tensor], digest: NDArray[np.uint64]
 ) -> tuple[Tensor, Tensor]:
     """Diffusion coordinates of training and test set; equal examples count once and share them."""
-    from harness.defenses.partition.diffusion import diffusion_map
+    from harness.defenses.partition.diffusion import as_features, coordinates_of, placed_among
 
     x, x_test = inputs
-    first, rank = (torch.from_numpy(index).to(x.device) for index in distinct(digest))
-    coordinates, placed = diffusion_map(x[first], x_test)
-    return coordinates[rank], placed
+    every = np.arange(len(x))
+
+    def represented() -> tuple[NDArray[np.float64], Tensor, Tensor]:
+        first, rank = (torch.from_numpy(index).to(x.device) for index in distinct(digest))
+        coordinates = coordinates_of(x[first])
+        return coordinates, first, as_features(coordinates, x)[rank]
+
+    # No label reaches them: what an attacker may change here leaves them as they are.
+    coordinates, first, own = task.once(every, (x, "diffusion"), represented, labels=False)
+    placed = task.once(
+        every,
+        (x, x_test, "among them"),
+        lambda: placed_among(x_test, x[first], coordinates),
+        labels=False,
+    )
+    return own, placed

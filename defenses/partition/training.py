@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,14 +43,30 @@ def rankings(
     x, x_test = inputs
     labels, c = task.labels(), task.shape.n_labels
     kind = np.min_scalar_type(c - 1)
-    for own, rng in zip(members, task.rng().spawn(len(members)), strict=True):
+
+    def fitted(own: NDArray[np.int64], i: int) -> Models:
         index = torch.from_numpy(own).to(x.device)
         with task.phase("train"):
-            model = fit_all(learner, x[index][None], labels[index][None], c, rng)
+            return fit_all(learner, x[index][None], labels[index][None], c, _spawned(task.rng(), i))
+
+    def ranked(own: NDArray[np.int64], i: int) -> NDArray[Any]:
+        model = task.once(own, (x, learner, i, "model"), lambda: fitted(own, i))
         with task.phase("predict"):
-            ranked = _ranking(model, x_test, c).cpu().numpy().astype(kind)
-        yield ranked
+            return _ranking(model, x_test, c).cpu().numpy().astype(kind)
+
+    for i, own in enumerate(members):
+        given = x, x_test, learner, i, "ranking"
+        yield task.once(own, given, partial(ranked, own, i))
         task.advance(1)
+
+
+def _spawned(rng: np.random.Generator, i: int) -> np.random.Generator:
+    """``rng.spawn(i + 1)[i]`` of a generator that spawned none: the others need not be made."""
+    seeds = rng.bit_generator.seed_seq
+    assert isinstance(seeds, np.random.SeedSequence)
+    key = *seeds.spawn_key, i
+    child = np.random.SeedSequence(seeds.entropy, spawn_key=key, pool_size=seeds.pool_size)
+    return np.random.Generator(type(rng.bit_generator)(child))
 
 
 def _ranking(model: Models, x_test: Tensor, n_labels: int) -> Tensor:

@@ -47,21 +47,59 @@ class PoisonedInputs(Inputs):
         self._clean, self._order, self._new, self._tests = clean, order, new, tests
         self._known = made
         self.kept: Any = _Kept(clean.kept)  # rows of poisoned examples are nobody else's
+        self.notes: dict[str, Any] = {}
+        """What follows from this training set alone, and is the same for all blocks."""
+
+    @property
+    def clean(self) -> Dataset:
+        """The data set without poison."""
+        return self._clean.plan.dataset
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """(n',) where each training example is from, n + j for the j-th new one."""
+        return self._order
+
+    def identities(self, known: dict[bytes, int]) -> NDArray[np.int64]:
+        """(n',) a number for each training example's features, by which it is ``known`` for ever:
+        its place in the clean set, or one of its own beyond these; new ones are added.
+        """
+        if "identities" not in self.notes:
+            n, new = self.clean.n_train, self._new
+            found = self._order
+            if new is not None:
+                of_new, place = _distinct_rows(new)
+                numbers = [known.setdefault(row.tobytes(), n + len(known)) for row in of_new]
+                found = np.concatenate([np.arange(n), np.array(numbers, np.int64)[place]])[found]
+            self.notes["identities"] = found
+        identities: NDArray[np.int64] = self.notes["identities"]
+        return identities
+
+    @property
+    def tests(self) -> NDArray[np.int64]:
+        """The test examples that are left, by their index."""
+        return self._tests
 
     def _part(self, name: str, make: Make, part: str) -> tuple[Tensor, float]:
+        about = f"{part} {name}"
+        if about not in self.notes:
+            self.notes[about] = self._picked(name, make, part)
+        return self.notes[about], 0.0
+
+    def _picked(self, name: str, make: Make, part: str) -> Tensor:
         clean = self._clean._part(name, make, part)[0]
         if part == "test":
-            return clean[torch.from_numpy(self._tests).to(clean.device)], 0.0
+            return clean[torch.from_numpy(self._tests).to(clean.device)]
         n = len(clean)
         if self._new is None:
             same = len(self._order) == n
-            return (clean if same else clean[self._index(self._order, clean)]), 0.0
+            return clean if same else clean[self._index(self._order, clean)]
         rows, place = self._rows(name, make)
         everything = torch.cat([clean, rows])
         source = np.concatenate([np.arange(n), n + place])[self._order]
         if np.array_equal(source, np.arange(len(everything))):
-            return everything, 0.0
-        return everything[self._index(source, clean)], 0.0
+            return everything
+        return everything[self._index(source, clean)]
 
     def by_rows(self, name: str) -> bool:
         """Training examples that are asked for are picked: no poisoned set is made for them."""
@@ -91,11 +129,7 @@ class PoisonedInputs(Inputs):
     def _rows(self, name: str, make: Make) -> tuple[Tensor, NDArray[np.int64]]:
         """Features of the distinct new rows (u, d), and which of them each new row has."""
         assert self._new is not None
-        new = self._new
-        if new.strides[0] == 0:  # one example, many times
-            new, place = new[:1], np.zeros(len(new), np.int64)
-        else:
-            place = np.arange(len(new))
+        new, place = _distinct_rows(self._new)
         keys = [(name, row.tobytes()) for row in new]
         missing = list({key: i for i, key in enumerate(keys) if key not in self._known}.values())
         if missing:
@@ -109,6 +143,13 @@ class PoisonedInputs(Inputs):
     @staticmethod
     def _index(source: NDArray[np.int64], like: Tensor) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(source)).to(like.device)
+
+
+def _distinct_rows(new: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Rows, and which of them each of the ``new`` ones is: one, where one came many times."""
+    if new.strides[0] == 0:
+        return new[:1], np.zeros(len(new), np.int64)
+    return new, np.arange(len(new))
 
 
 class _Kept:

@@ -85,9 +85,9 @@ class Victim:
         parts = []
         for index, models in enumerate(blocks):
             arguments = inputs, self.registry, cell, models, index, Quiet()
-            task = RememberingTask(*arguments) if remembered else BlockTask(*arguments)
-            if isinstance(task, RememberingTask):
-                task.memory = self._memory
+            task = (
+                RememberingTask(*arguments, self._memory) if remembered else BlockTask(*arguments)
+            )
             parts.append(defense.gather(task))
         whole = {key: np.asarray(part) for key, part in defense.merge(parts).items()}
         return Evidence(whole, shape.n_train, shape.n_labels, shape.dimension)
@@ -102,7 +102,9 @@ class Victim:
         inputs = self._inputs(CLEAN, data, tests)
         shape = shape_of(data)
         models = self.defense.blocks(shape, self.lookup(shape.example))[index]
-        return BlockTask(inputs, self.registry, self.cell, models, index, Quiet())
+        return RememberingTask(
+            inputs, self.registry, self.cell, models, index, Quiet(), self._memory
+        )
 
     def features_of(self, spec: str, x: NDArray[Any]) -> Tensor:
         """The features (m, d) of raw examples ``x`` (m, ...), as a task has them."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.defense import Evidence, Shape
+from harness.defense import Evidence, Shape, Task
 from harness.defenses.partition.dpa import Dpa, DpaParameters
 from harness.defenses.partition.ss_dpa import SsDpa, SsDpaParameters
 from harness.defenses.partition.white_box import COSTS, cheapest, costs
@@ -51,7 +51,7 @@ def test_a_vote_that_only_leaves_the_winner() -> None:
     assert cheapest(cost, 0) == dearest_not_needed(cost, 0) == 9 + 9 + 6
 
 
-class TinyTask:
+class TinyTask(Task):
     """What ``gather`` is given: features as they are, ridge regressions."""
 
     device = torch.device("cpu")
@@ -64,11 +64,13 @@ class TinyTask:
     def learner(self, spec: str) -> Ridge:
         return Ridge(penalty=0.3)
 
-    def features(self, spec: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(
+        self, spec: str, rows: np.ndarray | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.from_numpy(self.x_train), torch.from_numpy(self.x_test)
 
-    def labels(self) -> torch.Tensor:
-        return torch.from_numpy(self.y_train)
+    def images(self, rows: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        raise NotImplementedError
 
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(0)
